@@ -1,0 +1,19 @@
+"""Batch: what the loader hands to a training step, typed."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batch:
+    """`inputs[modality]` as its View shapes it, with a leading batch axis.
+
+    image uint8 [b, h, w, 3], video uint8 [b, t, h, w, 3], audio float32 [b, frames, mels],
+    text int32 [b, n] (0 is padding). `labels` int32 [b], or None for an unlabelled dataset.
+    `index` int64 [b] is each example's place in its split.
+    """
+
+    inputs: dict[str, np.ndarray]
+    labels: np.ndarray | None
+    index: np.ndarray
