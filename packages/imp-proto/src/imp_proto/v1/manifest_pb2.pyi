@@ -1,0 +1,94 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Manifest(_message.Message):
+    __slots__ = ("format", "name", "modalities", "views", "splits", "labels", "shards", "rejects", "formats", "plan_digest", "source", "writer")
+    class RejectsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODALITIES_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    SPLITS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    REJECTS_FIELD_NUMBER: _ClassVar[int]
+    FORMATS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    WRITER_FIELD_NUMBER: _ClassVar[int]
+    format: int
+    name: str
+    modalities: _containers.RepeatedScalarFieldContainer[str]
+    views: _containers.RepeatedCompositeFieldContainer[StoredView]
+    splits: _containers.RepeatedCompositeFieldContainer[Split]
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    shards: _containers.RepeatedCompositeFieldContainer[Receipt]
+    rejects: _containers.ScalarMap[str, int]
+    formats: _containers.RepeatedScalarFieldContainer[str]
+    plan_digest: str
+    source: str
+    writer: str
+    def __init__(self, format: _Optional[int] = ..., name: _Optional[str] = ..., modalities: _Optional[_Iterable[str]] = ..., views: _Optional[_Iterable[_Union[StoredView, _Mapping]]] = ..., splits: _Optional[_Iterable[_Union[Split, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., shards: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ..., rejects: _Optional[_Mapping[str, int]] = ..., formats: _Optional[_Iterable[str]] = ..., plan_digest: _Optional[str] = ..., source: _Optional[str] = ..., writer: _Optional[str] = ...) -> None: ...
+
+class StoredView(_message.Message):
+    __slots__ = ("key", "json")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    json: str
+    def __init__(self, key: _Optional[str] = ..., json: _Optional[str] = ...) -> None: ...
+
+class Split(_message.Message):
+    __slots__ = ("name", "num_examples", "shard_size")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NUM_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    SHARD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    num_examples: int
+    shard_size: int
+    def __init__(self, name: _Optional[str] = ..., num_examples: _Optional[int] = ..., shard_size: _Optional[int] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("plan_digest", "split", "shard", "num_examples", "files", "rejects")
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    NUM_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    REJECTS_FIELD_NUMBER: _ClassVar[int]
+    plan_digest: str
+    split: str
+    shard: int
+    num_examples: int
+    files: _containers.RepeatedCompositeFieldContainer[File]
+    rejects: _containers.RepeatedCompositeFieldContainer[Reject]
+    def __init__(self, plan_digest: _Optional[str] = ..., split: _Optional[str] = ..., shard: _Optional[int] = ..., num_examples: _Optional[int] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., rejects: _Optional[_Iterable[_Union[Reject, _Mapping]]] = ...) -> None: ...
+
+class File(_message.Message):
+    __slots__ = ("path", "num_bytes", "sha256")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    num_bytes: int
+    sha256: str
+    def __init__(self, path: _Optional[str] = ..., num_bytes: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
+
+class Reject(_message.Message):
+    __slots__ = ("id", "reason")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
