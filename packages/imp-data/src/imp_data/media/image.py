@@ -1,0 +1,113 @@
+"""Images: encoded bytes -> uint8 [size, size, 3], by Pillow."""
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
+from imp_data.views import ImageView
+
+# What Pillow's decoders raise on broken files, besides OSError.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    AttributeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+# EXIF's orientation -> the transpose that undoes it.
+_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF_ORIENTATION = 0x0112
+# A JPEG is decoded at the smallest scale that keeps this many pixels for each one wanted, so that
+# the resize's own filter still decides what the result looks like.
+_DRAFT_MARGIN = 2
+
+
+def load_many(
+    data: bytes, views: Sequence[ImageView], *, limits: Limits = DEFAULT_LIMITS
+) -> dict[str, np.ndarray]:
+    """Decodes once: view.key -> uint8 [size, size, 3]. Raises MediaError."""
+    picture = decode(data, limits=limits, size=max(view.size for view in views))
+    return {view.key: fit(picture, view.size) for view in views}
+
+
+def decode(
+    data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = None
+) -> Image.Image:
+    """An RGB picture: upright, alpha over white, the first frame of an animation. Raises MediaError.
+
+    `size` is the shorter side that will be wanted at most: a JPEG may then come out smaller than it
+    is, but at least twice that size.
+    """
+    limits.check_bytes(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as picture:
+                limits.check_pixels(*picture.size)
+                if size is not None:
+                    picture.draft(None, (size * _DRAFT_MARGIN, size * _DRAFT_MARGIN))
+                picture.load()
+                orientation = picture.getexif().get(_EXIF_ORIENTATION)
+                picture = to_rgb(picture)
+    except MediaError:
+        raise
+    except _BROKEN as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise MediaError(f"not a readable image: {_without_address(reason)}") from error
+    if orientation in _ORIENTATIONS:
+        picture = picture.transpose(_ORIENTATIONS[orientation])
+    return picture
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Any Pillow mode -> RGB: transparency over white, 16 bits scaled to 8. Raises MediaError."""
+    if picture.mode.startswith("I;16"):
+        levels = np.asarray(picture).astype(np.uint32)
+        return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
+    if picture.mode in ("I", "F"):
+        raise MediaError(
+            f"pixels of mode {picture.mode} have no known range; save it as 8 bits"
+        )
+    if picture.has_transparency_data:
+        layers = picture.convert("RGBA")
+        white = Image.new("RGBA", layers.size, "white")
+        return Image.alpha_composite(white, layers).convert("RGB")
+    return picture.convert("RGB")
+
+
+def fit(picture: Image.Image, size: int) -> np.ndarray:
+    """Shorter side to `size`, antialiased, and the square at the centre: uint8 [size, size, 3]."""
+    width, height = picture.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    if width != size or height != size:
+        box = (left, top, left + side, top + side)
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(picture)
+
+
+def _without_address(reason: str) -> str:
+    """Pillow quotes the stream object that it couldn't identify; its address says nothing."""
+    return reason.split(" <_io.")[0]
