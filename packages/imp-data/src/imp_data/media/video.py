@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from imp_data.media import image
@@ -13,6 +14,7 @@ from imp_data.views import VideoView
 
 # Demuxers that read one stream of bytes; playlists, which open other files, are not among them.
 CONTAINERS = "aac,aiff,amr,asf,avi,flac,flv,gif,m4v,matroska,mov,mp3,mp4,mpeg,mpegts,mpegvideo,ogg,wav,webm"
+_WITH_ALPHA = frozenset({"rgba", "bgra", "argb", "abgr", "yuva420p", "yuva444p"})
 # Containers round times to their clock's ticks, GIF's are 1/100 s: a frame that starts this little
 # after a time counts as on screen then.
 _TICK = 6e-3
@@ -70,6 +72,7 @@ def load_many(
     )
     position = 0
     latest: av.VideoFrame | None = None
+    reformatter = VideoReformatter()
 
     def show(frame: av.VideoFrame, until: float) -> None:
         nonlocal position
@@ -78,7 +81,7 @@ def load_many(
         while position < len(wanted) and wanted[position][0] < until:
             _, key, i, size = wanted[position]
             if picture is None:
-                picture = upright(frame)
+                picture = upright(frame, reformatter)
             if size not in fitted:
                 fitted[size] = image.fit(picture, size)
             clips[key][i] = fitted[size]
@@ -131,14 +134,16 @@ def _timed(
         yield time - origin, frame
 
 
-def upright(frame: av.VideoFrame) -> Image.Image:
-    """The frame in RGB, turned as its display matrix says, transparency over white."""
-    if "a" in frame.format.name and frame.format.name.startswith(
-        ("rgba", "bgra", "argb", "abgr")
-    ):
-        pixels = frame.to_ndarray(format="rgba")
-        picture = image.to_rgb(Image.fromarray(pixels, "RGBA"))
+def upright(frame: av.VideoFrame, reformatter: VideoReformatter) -> Image.Image:
+    """The frame in RGB, turned as its display matrix says, transparency over white.
+
+    One reformatter serves a whole clip: making one costs more than using it.
+    """
+    if frame.format.name in _WITH_ALPHA:
+        pixels = reformatter.reformat(frame, format="rgba", threads=1).to_ndarray()
+        picture = image.to_rgb(Image.fromarray(pixels))
     else:
-        picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
+        pixels = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        picture = Image.fromarray(pixels)
     turns = round(frame.rotation / 90) % 4
     return picture.rotate(90 * turns, expand=True) if turns else picture
