@@ -1,0 +1,35 @@
+"""Self-attention with QK-LayerNorm (needed for the stability of MoE under contrastive losses)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from imp_model.config import ModelConfig
+from imp_model.layers import LayerNorm, Linear
+
+
+class Attention(nnx.Module):
+    """[b, n, d] -> [b, n, d]; keys outside `mask` are never attended to."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        d, self.num_heads = config.width, config.num_heads
+        self.qkv = Linear(d, 3 * d, axes=("embed", "heads"), rngs=rngs)
+        self.q_norm = LayerNorm(d // config.num_heads, axis="head_dim")
+        self.k_norm = LayerNorm(d // config.num_heads, axis="head_dim")
+        self.out = Linear(d, d, axes=("heads", "embed"), rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None
+    ) -> Float[Array, "b n d"]:
+        b, n, d = x.shape
+        qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, d // self.num_heads)
+        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        q, k = self.q_norm(q), self.k_norm(k)
+        logits = jnp.einsum("bnak,bmak->banm", q, k, preferred_element_type=jnp.float32)
+        logits = logits * (d // self.num_heads) ** -0.5
+        if mask is not None:
+            logits = jnp.where(mask[:, None, None, :], logits, -jnp.inf)
+        weights = jax.nn.softmax(logits, axis=-1).astype(x.dtype)
+        y = jnp.einsum("banm,bmak->bnak", weights, v)
+        return self.out(y.reshape(b, n, d))

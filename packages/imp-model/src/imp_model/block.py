@@ -1,0 +1,32 @@
+"""Pre-LayerNorm Transformer blocks, dense and MoE."""
+
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Bool, Float
+
+from imp_model.attention import Attention
+from imp_model.config import ModelConfig
+from imp_model.feed_forward import FeedForward
+from imp_model.layers import LayerNorm
+from imp_model.moe import MoE
+
+
+class Block(nnx.Module):
+    """One layer; `moe` picks its feed-forward network."""
+
+    def __init__(self, config: ModelConfig, *, moe: bool, rngs: nnx.Rngs) -> None:
+        self.attention_norm = LayerNorm(config.width)
+        self.attention = Attention(config, rngs=rngs)
+        self.ffn_norm = LayerNorm(config.width)
+        self.ffn = (MoE if moe else FeedForward)(config, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None
+    ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
+        x = x + checkpoint_name(self.attention(self.attention_norm(x), mask), "attention_out")
+        y = self.ffn_norm(x)
+        if isinstance(self.ffn, MoE):
+            y, metrics = self.ffn(y, mask)
+        else:
+            y, metrics = self.ffn(y), {}
+        return x + checkpoint_name(y, "ffn_out"), metrics

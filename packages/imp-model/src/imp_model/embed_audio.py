@@ -1,0 +1,50 @@
+"""Audio embedder: 16x16 patches of a log-mel spectrogram (AudioMAE)."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from imp_model.config import ModelConfig
+from imp_model.drop_token import kept_indices
+from imp_model.layers import Linear
+from imp_model.positions import FactorisedPositions
+
+# log(x + 1e-6) lies in about [-14, 6]; these bring it near zero mean and unit variance.
+_MEAN, _STD = -6.0, 5.0
+
+
+class AudioEmbedder(nnx.Module):
+    """float32 log-mel [b, frames, mels] -> tokens [b, n, d]."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        pt, pf = config.audio_patch
+        self.patch = Linear(pt * pf, config.width, axes=("patch", "embed"), rngs=rngs)
+        self.positions = FactorisedPositions(config.audio_positions, config.width, rngs=rngs)
+        self.project = Linear(config.width, config.width, axes=("embed", "embed_out"), rngs=rngs)
+
+    def __call__(
+        self,
+        spectrogram: Float[Array, "b frames mels"],
+        *,
+        drop: float = 0.0,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "b s d"]:
+        c = self.config
+        pt, pf = c.audio_patch
+        b, frames, mels = spectrogram.shape
+        if frames % pt or mels % pf:
+            raise ValueError(f"audio input {(frames, mels)} does not divide by the patch {(pt, pf)}")
+        x = (spectrogram - _MEAN) / _STD
+        x = x.reshape(b, frames // pt, pt, mels // pf, pf).transpose(0, 1, 3, 2, 4)
+        x = x.reshape(b, -1, pt * pf)
+        positions = jnp.broadcast_to(
+            self.positions((frames // pt, mels // pf)), (b, x.shape[1], c.width)
+        )
+        if drop:
+            assert key is not None, "DropToken needs a key"
+            index = kept_indices(key, b, x.shape[1], drop)[..., None]
+            x = jnp.take_along_axis(x, index, axis=1)
+            positions = jnp.take_along_axis(positions, index, axis=1)
+        dtype = jnp.dtype(c.dtype)
+        return self.project(self.patch(x.astype(dtype)) + positions.astype(dtype))

@@ -1,0 +1,19 @@
+"""The dense feed-forward network: tanh-GELU between two bias-free products."""
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from imp_model.config import ModelConfig
+from imp_model.layers import Linear
+
+
+class FeedForward(nnx.Module):
+    """[b, n, d] -> [b, n, d]."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.up = Linear(config.width, config.mlp, axes=("embed", "mlp"), rngs=rngs)
+        self.down = Linear(config.mlp, config.width, axes=("mlp", "embed"), rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+        return self.down(jax.nn.gelu(self.up(x), approximate=True))

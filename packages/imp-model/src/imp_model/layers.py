@@ -1,0 +1,31 @@
+"""The two parametric pieces every block is made of: Linear without bias, and LayerNorm."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+
+class Linear(nnx.Module):
+    """x @ kernel, no bias. `axes` are the kernel's logical axes (see sharding)."""
+
+    def __init__(self, d_in: int, d_out: int, *, axes: tuple[str, str], rngs: nnx.Rngs) -> None:
+        init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+        self.kernel = nnx.Param(init(rngs.params(), (d_in, d_out), jnp.float32), out_sharding=axes)
+
+    def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
+        return x @ self.kernel[...].astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """Normalises the last dimension in float32; a scale, no bias."""
+
+    def __init__(self, dim: int, *, axis: str = "embed", epsilon: float = 1e-6) -> None:
+        self.scale = nnx.Param(jnp.ones((dim,), jnp.float32), out_sharding=(axis,))
+        self.epsilon = epsilon
+
+    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+        y = x.astype(jnp.float32)
+        y = y - y.mean(-1, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.epsilon)
+        return (y * self.scale[...]).astype(x.dtype)

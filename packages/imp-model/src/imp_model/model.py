@@ -1,0 +1,138 @@
+"""Model: embedders, the encoder and heads, as named parts that a step can take alone."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Key, Num
+
+from imp_model.config import EMBEDDER_OF, MODALITIES, ModelConfig
+from imp_model.embed_audio import AudioEmbedder
+from imp_model.embed_text import TextEmbedder
+from imp_model.embed_vision import VisionEmbedder
+from imp_model.encoder import Encoder
+from imp_model.heads import ContrastiveHead, Temperature, masked_mean
+from imp_model.layers import Linear
+
+Pair = tuple[str, str]
+_EMBEDDERS = {"vision": VisionEmbedder, "audio": AudioEmbedder, "text": TextEmbedder}
+
+
+def head_part(source: str, target: str) -> str:
+    return f"head/{source}>{target}"
+
+
+def temperature_part(pair: Pair) -> str:
+    return "temperature/" + "-".join(sorted(pair))
+
+
+def classifier_part(name: str) -> str:
+    return f"classifier/{name}"
+
+
+class Model(nnx.Module):
+    """Parts, by name: `encoder`, `embedder/…`, `projection/…`, `head/a>b`, `temperature/a-b`,
+    `classifier/NAME`. A Model holding only some parts computes whatever those suffice for."""
+
+    def __init__(self, config: ModelConfig, parts: Mapping[str, nnx.Module]) -> None:
+        self.config = config
+        self.parts = nnx.Dict(dict(parts))
+
+    @classmethod
+    def create(
+        cls,
+        config: ModelConfig,
+        *,
+        pairs: Sequence[Pair],
+        classifiers: Mapping[str, int] | None = None,
+        seed: int = 0,
+    ) -> "Model":
+        """`pairs` of modalities compared by contrast, `classifiers` name -> number of classes.
+
+        Each part draws from its own key, so that adding one leaves the others' values as they are.
+        """
+        for modality in {m for pair in pairs for m in pair}:
+            if modality not in MODALITIES:
+                raise ValueError(f"modality {modality!r} is unknown; one of {', '.join(MODALITIES)}")
+        w = config.width
+        makers = {"encoder": lambda r: Encoder(config, rngs=r)}
+        for name, kind in _EMBEDDERS.items():
+            makers[f"embedder/{name}"] = lambda r, kind=kind: kind(config, rngs=r)
+            makers[f"projection/{name}"] = lambda r: Linear(w, w, axes=("embed", "embed_out"), rngs=r)
+        for a, b in pairs:
+            for source, target in ((a, b), (b, a)):
+                makers[head_part(source, target)] = lambda r: ContrastiveHead(w, rngs=r)
+            makers[temperature_part((a, b))] = lambda r: Temperature()
+        for name, classes in (classifiers or {}).items():
+            makers[classifier_part(name)] = lambda r, classes=classes: Linear(
+                w, classes, axes=("embed", "classes"), rngs=r
+            )
+
+        @jax.jit
+        def build(root: Key[Array, ""]) -> dict[str, nnx.Module]:
+            return {
+                name: make(nnx.Rngs(params=jax.random.fold_in(root, _stable_hash(name))))
+                for name, make in makers.items()
+            }
+
+        # Logical axes stay metadata here: which mesh they map to is the trainer's affair.
+        with nnx.use_eager_sharding(False):
+            return cls(config, build(jax.random.key(seed)))
+
+    def subset(self, names: Iterable[str]) -> "Model":
+        return Model(self.config, {name: self.parts[name] for name in names})
+
+    def encode(
+        self,
+        modality: str,
+        inputs: Num[Array, "b ..."],
+        *,
+        drop: float = 0.0,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "b d"], dict[str, Array]]:
+        """Mean-pooled, projected encoding in float32, and the routers' metrics."""
+        embedder = EMBEDDER_OF[modality]
+        mask: Bool[Array, "b n"] | None = None
+        if modality == "text":
+            tokens, mask = self.parts["embedder/text"](inputs), inputs != 0
+        else:
+            tokens = self.parts[f"embedder/{embedder}"](inputs, drop=drop, key=key)
+        encoded, metrics = self.parts["encoder"](tokens, mask)
+        return self.parts[f"projection/{embedder}"](masked_mean(encoded, mask)), metrics
+
+    def embed(self, modality: str, inputs: Num[Array, "b ..."], pair: Pair) -> Float[Array, "b d"]:
+        """Unit vectors in the space that `pair` = (source, target) shares; source is `modality`."""
+        assert pair[0] == modality, f"a {modality} has no head {pair}"
+        return self.parts[head_part(*pair)](self.encode(modality, inputs)[0])
+
+    def logit_scale(self, pair: Pair) -> Float[Array, ""]:
+        return self.parts[temperature_part(pair)]()
+
+    def classify(self, pooled: Float[Array, "b d"], classifier: str) -> Float[Array, "b y"]:
+        return self.parts[classifier_part(classifier)](pooled)
+
+
+def parts_for(
+    modalities: Iterable[str], *, pairs: Sequence[Pair] = (), classifier: str | None = None
+) -> tuple[str, ...]:
+    """The names of the parts that a computation over these reads, sorted."""
+    names = {"encoder"}
+    for modality in modalities:
+        names |= {f"embedder/{EMBEDDER_OF[modality]}", f"projection/{EMBEDDER_OF[modality]}"}
+    for a, b in pairs:
+        names |= {head_part(a, b), head_part(b, a), temperature_part((a, b))}
+    if classifier is not None:
+        names.add(classifier_part(classifier))
+    return tuple(sorted(names))
+
+
+def num_parameters(tree: object) -> int:
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def _stable_hash(name: str) -> int:
+    value = 2_166_136_261
+    for byte in name.encode():
+        value = (value ^ byte) * 16_777_619 % 2**32
+    return value

@@ -1,0 +1,45 @@
+"""The Mixture-of-Experts feed-forward layer: gather, expert-major products, combine."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from imp_model.config import ModelConfig
+from imp_model.router import ExpertsChoose
+
+
+class MoE(nnx.Module):
+    """[b, n, d] -> [b, n, d] and the router's metrics; a token no expert took yields zero.
+
+    Experts-choose has an equal static capacity, so neither one-hot nor ragged products are
+    needed. The products run expert-major, [e, g*c, d]: one large matrix product per expert.
+    """
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        d, f, e = config.width, config.mlp, config.num_experts
+        init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", batch_axis=0)
+        self.router = ExpertsChoose(config, rngs=rngs)
+        self.up = nnx.Param(init(rngs.params(), (e, d, f)), out_sharding=("expert", "embed", "mlp"))
+        self.down = nnx.Param(init(rngs.params(), (e, f, d)), out_sharding=("expert", "mlp", "embed"))
+
+    def __call__(
+        self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None
+    ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
+        shape = x.shape
+        if self.config.routing_group == "batch":
+            x = x.reshape(1, -1, shape[-1])
+            mask = None if mask is None else mask.reshape(1, -1)
+        index, gates, metrics = self.router(x, mask)
+        g, n, d = x.shape
+        e, c = index.shape[1:]
+        # Rows of the flattened [g*n, d] tokens, expert-major: [e, g*c].
+        rows = (index + n * jnp.arange(g)[:, None, None]).transpose(1, 0, 2).reshape(e, g * c)
+        taken = x.reshape(g * n, d)[rows]
+        hidden = jnp.einsum("esd,edf->esf", taken, self.up[...].astype(x.dtype))
+        hidden = jax.nn.gelu(hidden, approximate=True)
+        out = jnp.einsum("esf,efd->esd", hidden, self.down[...].astype(x.dtype))
+        weight = gates.transpose(1, 0, 2).reshape(e, g * c, 1).astype(x.dtype)
+        combined = jnp.zeros((g * n, d), x.dtype).at[rows.reshape(-1)].add((out * weight).reshape(-1, d))
+        return combined.reshape(shape), metrics

@@ -1,0 +1,47 @@
+"""Learnable positions (IMP section 3.3): factorised tables, dilated over resolutions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from imp_model.layers import LayerNorm
+
+
+class FactorisedPositions(nnx.Module):
+    """One table per dimension (t, h, w for vision; time, frequency for audio), summed, LayerNormed.
+
+    Dilated: index = floor(i / size * buckets), so every resolution spans the whole table.
+    """
+
+    def __init__(self, buckets: tuple[int, ...], width: int, *, rngs: nnx.Rngs) -> None:
+        self.buckets = buckets
+        init = jax.nn.initializers.normal(0.02)
+        self.tables = nnx.List(
+            [nnx.Param(init(rngs.params(), (b, width)), out_sharding=(None, "embed")) for b in buckets]
+        )
+        self.norm = LayerNorm(width)
+
+    def __call__(self, sizes: tuple[int, ...]) -> Float[Array, "n d"]:
+        total = jnp.zeros((1, self.tables[0].shape[-1]))
+        for table, size, buckets in zip(self.tables, sizes, self.buckets, strict=True):
+            if size > buckets:
+                raise ValueError(f"{sizes} patches exceed the position table's {self.buckets} buckets")
+            index = np.arange(size) * buckets // size
+            total = (total[:, None] + table[...][index][None]).reshape(-1, total.shape[-1])
+        return self.norm(total)
+
+
+class TextPositions(nnx.Module):
+    """A 1-D table, not dilated."""
+
+    def __init__(self, length: int, width: int, *, rngs: nnx.Rngs) -> None:
+        init = jax.nn.initializers.normal(0.02)
+        self.table = nnx.Param(init(rngs.params(), (length, width)), out_sharding=(None, "embed"))
+        self.norm = LayerNorm(width)
+
+    def __call__(self, length: int) -> Float[Array, "n d"]:
+        if length > self.table.shape[0]:
+            raise ValueError(f"text length {length} exceeds the position table's {self.table.shape[0]}")
+        return self.norm(self.table[...][:length])

@@ -1,0 +1,61 @@
+"""Experts-choose routing (IMP section 4.1): each expert takes its top-c tokens of a group."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from imp_model.config import ModelConfig
+
+
+class ExpertsChoose(nnx.Module):
+    """A bias-free float32 projection and a softmax over experts; the gate is not renormalised."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        init = jax.nn.initializers.normal(0.02)
+        kernel = init(rngs.params(), (config.width, config.num_experts))
+        self.kernel = nnx.Param(kernel, out_sharding=("embed", None))
+
+    def __call__(
+        self, x: Float[Array, "g n d"], mask: Bool[Array, "g n"] | None
+    ) -> tuple[Int[Array, "g e c"], Float[Array, "g e c"], dict[str, Array]]:
+        """Token indices and gates, expert by expert, and the router's metrics.
+
+        Padding is masked before the top-c and its gate is zero, so it can neither win a slot
+        from a token nor add to the output where slots are left over.
+        """
+        # HIGHEST: a router in reduced precision flips slots.
+        logits = jnp.einsum(
+            "gnd,de->gen",
+            x.astype(jnp.float32),
+            self.kernel[...],
+            precision=jax.lax.Precision.HIGHEST,
+        )
+        probs = jax.nn.softmax(logits, axis=1)
+        if mask is not None:
+            probs = jnp.where(mask[:, None, :], probs, -jnp.inf)
+        gates, index = jax.lax.top_k(probs, self.config.capacity(x.shape[1]))
+        gates = jnp.where(jnp.isfinite(gates), gates, 0.0)
+        return index, gates, _metrics(probs, index, gates, mask)
+
+
+def _metrics(
+    probs: Float[Array, "g e n"],
+    index: Int[Array, "g e c"],
+    gates: Float[Array, "g e c"],
+    mask: Bool[Array, "g n"] | None,
+) -> dict[str, Array]:
+    """Scalars, and `expert_load` [e]: each expert's share of the total gate weight."""
+    probs, gates = jax.lax.stop_gradient((probs, gates))
+    valid = jnp.ones(probs.shape[::2], bool) if mask is None else mask
+    count = jnp.maximum(valid.sum(), 1)
+    groups = jnp.arange(index.shape[0])[:, None, None]
+    taken = jnp.zeros(valid.shape, bool).at[groups, index].max(gates > 0)
+    safe = jnp.where(valid[:, None, :], jnp.maximum(probs, 1e-9), 1.0)
+    load = gates.sum((0, 2))
+    return {
+        "expert_load": load / jnp.maximum(load.sum(), 1e-9),
+        "dropped_tokens": (valid & ~taken).sum() / count,
+        "gate_entropy": -(safe * jnp.log(safe)).sum() / count,
+    }
