@@ -27,12 +27,8 @@ def load_many(
     images = [view for view in views if isinstance(view, ImageView)]
     videos = [view for view in views if isinstance(view, VideoView)]
     audios = [view for view in views if isinstance(view, AudioView)]
-    if others := [
-        v.key for v in views if not isinstance(v, ImageView | VideoView | AudioView)
-    ]:
-        raise ValueError(
-            f"view {others[0]} is not a file's; tokenise text with a Tokenizer"
-        )
+    if others := [v.key for v in views if not isinstance(v, ImageView | VideoView | AudioView)]:
+        raise ValueError(f"view {others[0]} is not a file's; tokenise text with a Tokenizer")
     if images:
         arrays |= image.load_many(data, images, limits=limits)
     if videos:

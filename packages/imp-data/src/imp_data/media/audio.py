@@ -38,9 +38,7 @@ def load_many(
     """
     samples, rate = decode(data, limits=limits)
     if start * rate >= len(samples):
-        raise MediaError(
-            f"start {start:g} s is past the end, {len(samples) / rate:.2f} s"
-        )
+        raise MediaError(f"start {start:g} s is past the end, {len(samples) / rate:.2f} s")
     samples = samples[round(start * rate) :]
     return {view.key: log_mel(resample(samples, rate, view), view) for view in views}
 
@@ -82,25 +80,21 @@ def log_mel(waveform: np.ndarray, view: AudioView) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(padded, view.window)[:: view.hop]
     spectrum = np.fft.rfft(frames * _hann(view.window), axis=-1)
     power = np.square(spectrum.real) + np.square(spectrum.imag)
-    mel = power @ mel_filters(
-        view.num_mels, view.window, view.sample_rate, view.fmin, view.fmax
-    )
+    mel = power @ mel_filters(view.num_mels, view.window, view.sample_rate, view.fmin, view.fmax)
     return np.log(mel + np.float32(_FLOOR)).astype(np.float32, copy=False)
 
 
 @functools.cache
 def _hann(window: int) -> np.ndarray:
     """Periodic Hann window, float32 [window]."""
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(
-        np.float32
-    )
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
 
 
 @functools.cache
 def mel_filters(
     num_mels: int, window: int, sample_rate: int, fmin: float, fmax: float
 ) -> np.ndarray:
-    """Weights from power bins to mel bands, float32 [window // 2 + 1, mels]; the DC bin has none."""
+    """Weights from power bins to mel bands, float32 [window // 2 + 1, mels]; none for DC."""
     bins = _mel(np.arange(window // 2 + 1) * sample_rate / window)[:, None]
     edges = np.linspace(_mel(np.float64(fmin)), _mel(np.float64(fmax)), num_mels + 2)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
@@ -157,11 +151,7 @@ def _decode_av(data: bytes, limits: Limits) -> tuple[np.ndarray, int]:
 
 def _mono(samples: np.ndarray) -> np.ndarray:
     """float32 [n, channels] -> float32 [n], their mean."""
-    return (
-        samples[:, 0]
-        if samples.shape[1] == 1
-        else samples.mean(axis=1, dtype=np.float32)
-    )
+    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
 
 
 def _check_whole(data: bytes) -> None:
@@ -182,9 +172,7 @@ def _check_wav(data: bytes) -> None:
             # Programs that stream write 0 or the largest number here.
             if 0 < size < 0x7FFF0000 and position + 8 + size > len(data):
                 held = len(data) - position - 8
-                raise MediaError(
-                    f"holds {held} of {size} bytes of samples: the file is cut short"
-                )
+                raise MediaError(f"holds {held} of {size} bytes of samples: the file is cut short")
             return
         position += 8 + size + size % 2
     raise MediaError("has no audio samples: the file is cut short")

@@ -52,10 +52,8 @@ def load_many(
     return {view.key: fit(picture, view.size) for view in views}
 
 
-def decode(
-    data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = None
-) -> Image.Image:
-    """An RGB picture: upright, alpha over white, the first frame of an animation. Raises MediaError.
+def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = None) -> Image.Image:
+    """An RGB picture: upright, alpha over white, an animation's first frame. Raises MediaError.
 
     `size` is the shorter side that will be wanted at most: a JPEG may then come out smaller than it
     is, but at least twice that size.
@@ -87,9 +85,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         levels = np.asarray(picture).astype(np.uint32)
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
-        raise MediaError(
-            f"pixels of mode {picture.mode} have no known range; save it as 8 bits"
-        )
+        raise MediaError(f"pixels of mode {picture.mode} have no known range; save it as 8 bits")
     if picture.has_transparency_data:
         layers = picture.convert("RGBA")
         white = Image.new("RGBA", layers.size, "white")

@@ -1,4 +1,4 @@
-"""What an input may cost, checked before it is decoded, and the error for one that can't be used."""
+"""What an input may cost, checked before it is decoded, and the error for one that is no use."""
 
 import dataclasses
 
@@ -24,18 +24,14 @@ class Limits:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if getattr(self, field.name) <= 0:
-                raise ValueError(
-                    f"limit {field.name} {getattr(self, field.name)} must be above 0"
-                )
+                raise ValueError(f"limit {field.name} {getattr(self, field.name)} must be above 0")
 
     def check_bytes(self, data: bytes) -> None:
         """Raises MediaError for an empty file or one over `max_bytes`."""
         if not data:
             raise MediaError("the file is empty")
         if len(data) > self.max_bytes:
-            raise MediaError(
-                f"{len(data)} bytes are over the limit of {self.max_bytes}"
-            )
+            raise MediaError(f"{len(data)} bytes are over the limit of {self.max_bytes}")
 
     def check_pixels(self, width: int, height: int) -> None:
         """Raises MediaError for a picture without pixels or with more than `max_pixels`."""
@@ -49,9 +45,7 @@ class Limits:
     def check_seconds(self, seconds: float) -> None:
         """Raises MediaError for a recording longer than `max_seconds`."""
         if seconds > self.max_seconds:
-            raise MediaError(
-                f"{seconds:.1f} s are over the limit of {self.max_seconds:g} s"
-            )
+            raise MediaError(f"{seconds:.1f} s are over the limit of {self.max_seconds:g} s")
 
 
 DEFAULT_LIMITS = Limits()

@@ -24,7 +24,5 @@ def clean(text: str, *, limits: Limits = DEFAULT_LIMITS) -> str:
         raise MediaError(f"the text is over the limit of {limits.max_text_bytes} bytes")
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs"):
-            raise MediaError(
-                f"the text holds the control character U+{ord(character):04X}"
-            )
+            raise MediaError(f"the text holds the control character U+{ord(character):04X}")
     return text

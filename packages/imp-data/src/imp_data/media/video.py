@@ -13,7 +13,9 @@ from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
 from imp_data.views import VideoView
 
 # Demuxers that read one stream of bytes; playlists, which open other files, are not among them.
-CONTAINERS = "aac,aiff,amr,asf,avi,flac,flv,gif,m4v,matroska,mov,mp3,mp4,mpeg,mpegts,mpegvideo,ogg,wav,webm"
+CONTAINERS = (
+    "aac,aiff,amr,asf,avi,flac,flv,gif,m4v,matroska,mov,mp3,mp4,mpeg,mpegts,mpegvideo,ogg,wav,webm"
+)
 _WITH_ALPHA = frozenset({"rgba", "bgra", "argb", "abgr", "yuva420p", "yuva444p"})
 # Containers round times to their clock's ticks, GIF's are 1/100 s: a frame that starts this little
 # after a time counts as on screen then.
@@ -34,9 +36,7 @@ def open_container(data: bytes, limits: Limits) -> av.container.InputContainer:
             },
         )
     except (av.FFmpegError, ValueError, EOFError) as error:
-        raise MediaError(
-            f"not a readable video or recording: {reason_of(error)}"
-        ) from error
+        raise MediaError(f"not a readable video or recording: {reason_of(error)}") from error
     if container.duration is not None:
         try:
             limits.check_seconds(container.duration / av.time_base)
@@ -66,9 +66,7 @@ def load_many(
     """
     clips = {view.key: np.empty(view.shape, np.uint8) for view in views}
     wanted = sorted(
-        (start + i / view.fps, view.key, i, view.size)
-        for view in views
-        for i in range(view.frames)
+        (start + i / view.fps, view.key, i, view.size) for view in views for i in range(view.frames)
     )
     position = 0
     latest: av.VideoFrame | None = None
@@ -107,9 +105,7 @@ def load_many(
         if stream.duration is not None and stream.time_base is not None:
             declared = float(stream.duration * stream.time_base)
             if time + _MISSING_SECONDS < declared:
-                raise MediaError(
-                    f"ends at {time:.1f} s of {declared:.1f} s: the file is cut short"
-                )
+                raise MediaError(f"ends at {time:.1f} s of {declared:.1f} s: the file is cut short")
         show(latest, float("inf"))
     return clips
 
