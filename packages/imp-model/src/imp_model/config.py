@@ -40,14 +40,18 @@ class ModelConfig:
                 f"{self.width // self.num_heads * self.num_heads or self.num_heads} would be"
             )
         if self.num_dense_layers + self.num_moe_layers < 1:
-            raise ValueError("an encoder needs at least one layer: num_dense_layers is 0 and so is num_moe_layers")
+            raise ValueError(
+                "an encoder needs at least one layer: num_dense_layers is 0 and so is num_moe_layers"
+            )
         if self.num_moe_layers and self.num_experts < 2:
             raise ValueError(
                 f"num_experts {self.num_experts} with {self.num_moe_layers} MoE layers; "
                 "use at least 2 experts, or num_moe_layers=0"
             )
         if self.capacity_factor <= 0:
-            raise ValueError(f"capacity_factor {self.capacity_factor} must be above 0 (the paper's is 1.0)")
+            raise ValueError(
+                f"capacity_factor {self.capacity_factor} must be above 0 (the paper's is 1.0)"
+            )
 
     @property
     def num_layers(self) -> int:
@@ -55,13 +59,17 @@ class ModelConfig:
 
     def capacity(self, num_tokens: int) -> int:
         """Tokens each expert takes from a group of `num_tokens`: never 0, whatever the length."""
-        return max(1, min(num_tokens, math.ceil(self.capacity_factor * num_tokens / self.num_experts)))
+        return max(
+            1, min(num_tokens, math.ceil(self.capacity_factor * num_tokens / self.num_experts))
+        )
 
     def num_tokens(self, modality: str, shape: tuple[int, ...]) -> int:
         """Tokens of one input of `shape` (no batch axis). Raises ValueError if patches don't divide it."""
         if modality == "text":
             if shape[0] > self.text_positions:
-                raise ValueError(f"text length {shape[0]} exceeds the position table's {self.text_positions}")
+                raise ValueError(
+                    f"text length {shape[0]} exceeds the position table's {self.text_positions}"
+                )
             return shape[0]
         dims, patch = {
             "image": (shape[:2], self.patch[1:]),
@@ -79,13 +87,20 @@ class ModelConfig:
         """
         d, f = self.width, self.mlp
         attention = 4 * d * d + 2 * num_tokens * d
-        moe = 2 * d * f * self.capacity(num_tokens) * self.num_experts / num_tokens + d * self.num_experts
+        moe = (
+            2 * d * f * self.capacity(num_tokens) * self.num_experts / num_tokens
+            + d * self.num_experts
+        )
         return 2.0 * (
-            self.num_layers * attention + self.num_dense_layers * 2 * d * f + self.num_moe_layers * moe
+            self.num_layers * attention
+            + self.num_dense_layers * 2 * d * f
+            + self.num_moe_layers * moe
         )
 
 
-def _size(width: int, mlp: int, layers: int, heads: int, moe: int = 0, experts: int = 1) -> ModelConfig:
+def _size(
+    width: int, mlp: int, layers: int, heads: int, moe: int = 0, experts: int = 1
+) -> ModelConfig:
     return ModelConfig(
         width=width,
         mlp=mlp,

@@ -12,7 +12,9 @@ def num_kept(num_tokens: int, drop: float) -> int:
     return max(1, round(num_tokens * (1 - drop)))
 
 
-def kept_indices(key: Key[Array, ""], batch: int, num_tokens: int, drop: float) -> Int[Array, "b s"]:
+def kept_indices(
+    key: Key[Array, ""], batch: int, num_tokens: int, drop: float
+) -> Int[Array, "b s"]:
     """Sorted indices of the kept tokens, drawn for each example on its own."""
     noise = jax.random.uniform(key, (batch, num_tokens))
     _, index = jax.lax.top_k(noise, num_kept(num_tokens, drop))

@@ -34,7 +34,9 @@ class AudioEmbedder(nnx.Module):
         pt, pf = c.audio_patch
         b, frames, mels = spectrogram.shape
         if frames % pt or mels % pf:
-            raise ValueError(f"audio input {(frames, mels)} does not divide by the patch {(pt, pf)}")
+            raise ValueError(
+                f"audio input {(frames, mels)} does not divide by the patch {(pt, pf)}"
+            )
         x = (spectrogram - _MEAN) / _STD
         x = x.reshape(b, frames // pt, pt, mels // pf, pf).transpose(0, 1, 3, 2, 4)
         x = x.reshape(b, -1, pt * pf)

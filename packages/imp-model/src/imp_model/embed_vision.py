@@ -17,7 +17,9 @@ def tubelets(
     b, frames, height, width, _ = video.shape
     pt, ph, pw = patch
     if frames % pt or height % ph or width % pw:
-        raise ValueError(f"vision input {(frames, height, width)} does not divide by the patch {patch}")
+        raise ValueError(
+            f"vision input {(frames, height, width)} does not divide by the patch {patch}"
+        )
     t, h, w = frames // pt, height // ph, width // pw
     x = video.reshape(b, t, pt, h, ph, w, pw, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)
     return x.reshape(b, t * h * w, pt * ph * pw * 3)

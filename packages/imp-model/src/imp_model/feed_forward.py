@@ -1,11 +1,10 @@
 """The dense feed-forward network: tanh-GELU between two bias-free products."""
 
-import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
 from imp_model.config import ModelConfig
-from imp_model.layers import Linear
+from imp_model.layers import Linear, gelu
 
 
 class FeedForward(nnx.Module):
@@ -16,4 +15,4 @@ class FeedForward(nnx.Module):
         self.down = Linear(config.mlp, config.width, axes=("mlp", "embed"), rngs=rngs)
 
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-        return self.down(jax.nn.gelu(self.up(x), approximate=True))
+        return self.down(gelu(self.up(x)))

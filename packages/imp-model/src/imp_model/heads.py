@@ -5,12 +5,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from imp_model.layers import LayerNorm, Linear
+from imp_model.layers import LayerNorm, Linear, gelu
 
 
-def masked_mean(
-    x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None
-) -> Float[Array, "b d"]:
+def masked_mean(x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None) -> Float[Array, "b d"]:
     """Mean over the valid tokens, in float32."""
     x = x.astype(jnp.float32)
     if mask is None:
@@ -28,7 +26,7 @@ class ContrastiveHead(nnx.Module):
         self.norm = LayerNorm(width)
 
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b d"]:
-        x = self.norm(self.down(jax.nn.gelu(self.up(x), approximate=True)))
+        x = self.norm(self.down(gelu(self.up(x))))
         return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-12)
 
 

@@ -1,4 +1,4 @@
-"""The two parametric pieces every block is made of: Linear without bias, and LayerNorm."""
+"""What every block is made of: Linear without bias, LayerNorm and GELU."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,9 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(init(rngs.params(), (d_in, d_out), jnp.float32), out_sharding=axes)
 
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
-        return x @ self.kernel[...].astype(x.dtype)
+        # One flat matrix product: XLA's CPU backend takes 2.2 times as long for the 3-D form's gradient.
+        kernel = self.kernel[...].astype(x.dtype)
+        return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
 
 
 class LayerNorm(nnx.Module):
@@ -29,3 +31,9 @@ class LayerNorm(nnx.Module):
         y = y - y.mean(-1, keepdims=True)
         y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.epsilon)
         return (y * self.scale[...]).astype(x.dtype)
+
+
+@jax.checkpoint
+def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The tanh approximation, recomputed in the backward pass: cheaper than reading it back."""
+    return jax.nn.gelu(x, approximate=True)

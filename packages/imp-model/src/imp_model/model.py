@@ -1,6 +1,7 @@
 """Model: embedders, the encoder and heads, as named parts that a step can take alone."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -52,22 +53,7 @@ class Model(nnx.Module):
 
         Each part draws from its own key, so that adding one leaves the others' values as they are.
         """
-        for modality in {m for pair in pairs for m in pair}:
-            if modality not in MODALITIES:
-                raise ValueError(f"modality {modality!r} is unknown; one of {', '.join(MODALITIES)}")
-        w = config.width
-        makers = {"encoder": lambda r: Encoder(config, rngs=r)}
-        for name, kind in _EMBEDDERS.items():
-            makers[f"embedder/{name}"] = lambda r, kind=kind: kind(config, rngs=r)
-            makers[f"projection/{name}"] = lambda r: Linear(w, w, axes=("embed", "embed_out"), rngs=r)
-        for a, b in pairs:
-            for source, target in ((a, b), (b, a)):
-                makers[head_part(source, target)] = lambda r: ContrastiveHead(w, rngs=r)
-            makers[temperature_part((a, b))] = lambda r: Temperature()
-        for name, classes in (classifiers or {}).items():
-            makers[classifier_part(name)] = lambda r, classes=classes: Linear(
-                w, classes, axes=("embed", "classes"), rngs=r
-            )
+        makers = _makers(config, pairs, classifiers or {})
 
         @jax.jit
         def build(root: Key[Array, ""]) -> dict[str, nnx.Module]:
@@ -79,6 +65,22 @@ class Model(nnx.Module):
         # Logical axes stay metadata here: which mesh they map to is the trainer's affair.
         with nnx.use_eager_sharding(False):
             return cls(config, build(jax.random.key(seed)))
+
+    @classmethod
+    def abstract(
+        cls,
+        config: ModelConfig,
+        *,
+        pairs: Sequence[Pair],
+        classifiers: Mapping[str, int] | None = None,
+    ) -> "Model":
+        """The same tree with shapes in place of arrays: nothing is computed or allocated."""
+        makers = _makers(config, pairs, classifiers or {})
+        with nnx.use_eager_sharding(False):
+            parts = jax.eval_shape(
+                lambda: {name: make(nnx.Rngs(params=0)) for name, make in makers.items()}
+            )
+        return cls(config, parts)
 
     def subset(self, names: Iterable[str]) -> "Model":
         return Model(self.config, {name: self.parts[name] for name in names})
@@ -111,6 +113,39 @@ class Model(nnx.Module):
 
     def classify(self, pooled: Float[Array, "b d"], classifier: str) -> Float[Array, "b y"]:
         return self.parts[classifier_part(classifier)](pooled)
+
+
+def _makers(
+    config: ModelConfig, pairs: Sequence[Pair], classifiers: Mapping[str, int]
+) -> dict[str, Callable[[nnx.Rngs], nnx.Module]]:
+    """Each part's name and what builds it."""
+    for modality in {m for pair in pairs for m in pair}:
+        if modality not in MODALITIES:
+            raise ValueError(f"modality {modality!r} is unknown; one of {', '.join(MODALITIES)}")
+    w = config.width
+
+    def linear(d_out: int, axis: str) -> Callable[[nnx.Rngs], nnx.Module]:
+        return lambda rngs: Linear(w, d_out, axes=("embed", axis), rngs=rngs)
+
+    def head(rngs: nnx.Rngs) -> nnx.Module:
+        return ContrastiveHead(w, rngs=rngs)
+
+    makers: dict[str, Callable[[nnx.Rngs], nnx.Module]] = {
+        "encoder": lambda rngs: Encoder(config, rngs=rngs)
+    }
+    for name, kind in _EMBEDDERS.items():
+        makers[f"embedder/{name}"] = functools.partial(_embedder, kind, config)
+        makers[f"projection/{name}"] = linear(w, "embed_out")
+    for a, b in pairs:
+        makers |= {head_part(a, b): head, head_part(b, a): head}
+        makers[temperature_part((a, b))] = lambda rngs: Temperature()
+    for name, classes in classifiers.items():
+        makers[classifier_part(name)] = linear(classes, "classes")
+    return makers
+
+
+def _embedder(kind: Callable[..., nnx.Module], config: ModelConfig, rngs: nnx.Rngs) -> nnx.Module:
+    return kind(config, rngs=rngs)
 
 
 def parts_for(

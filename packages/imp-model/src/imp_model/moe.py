@@ -6,6 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from imp_model.config import ModelConfig
+from imp_model.layers import gelu
 from imp_model.router import ExpertsChoose
 
 
@@ -22,7 +23,9 @@ class MoE(nnx.Module):
         init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", batch_axis=0)
         self.router = ExpertsChoose(config, rngs=rngs)
         self.up = nnx.Param(init(rngs.params(), (e, d, f)), out_sharding=("expert", "embed", "mlp"))
-        self.down = nnx.Param(init(rngs.params(), (e, f, d)), out_sharding=("expert", "mlp", "embed"))
+        self.down = nnx.Param(
+            init(rngs.params(), (e, f, d)), out_sharding=("expert", "mlp", "embed")
+        )
 
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None
@@ -38,8 +41,9 @@ class MoE(nnx.Module):
         rows = (index + n * jnp.arange(g)[:, None, None]).transpose(1, 0, 2).reshape(e, g * c)
         taken = x.reshape(g * n, d)[rows]
         hidden = jnp.einsum("esd,edf->esf", taken, self.up[...].astype(x.dtype))
-        hidden = jax.nn.gelu(hidden, approximate=True)
-        out = jnp.einsum("esf,efd->esd", hidden, self.down[...].astype(x.dtype))
+        out = jnp.einsum("esf,efd->esd", gelu(hidden), self.down[...].astype(x.dtype))
         weight = gates.transpose(1, 0, 2).reshape(e, g * c, 1).astype(x.dtype)
-        combined = jnp.zeros((g * n, d), x.dtype).at[rows.reshape(-1)].add((out * weight).reshape(-1, d))
+        combined = (
+            jnp.zeros((g * n, d), x.dtype).at[rows.reshape(-1)].add((out * weight).reshape(-1, d))
+        )
         return combined.reshape(shape), metrics

@@ -19,7 +19,10 @@ class FactorisedPositions(nnx.Module):
         self.buckets = buckets
         init = jax.nn.initializers.normal(0.02)
         self.tables = nnx.List(
-            [nnx.Param(init(rngs.params(), (b, width)), out_sharding=(None, "embed")) for b in buckets]
+            [
+                nnx.Param(init(rngs.params(), (b, width)), out_sharding=(None, "embed"))
+                for b in buckets
+            ]
         )
         self.norm = LayerNorm(width)
 
@@ -27,7 +30,9 @@ class FactorisedPositions(nnx.Module):
         total = jnp.zeros((1, self.tables[0].shape[-1]))
         for table, size, buckets in zip(self.tables, sizes, self.buckets, strict=True):
             if size > buckets:
-                raise ValueError(f"{sizes} patches exceed the position table's {self.buckets} buckets")
+                raise ValueError(
+                    f"{sizes} patches exceed the position table's {self.buckets} buckets"
+                )
             index = np.arange(size) * buckets // size
             total = (total[:, None] + table[...][index][None]).reshape(-1, total.shape[-1])
         return self.norm(total)
@@ -43,5 +48,7 @@ class TextPositions(nnx.Module):
 
     def __call__(self, length: int) -> Float[Array, "n d"]:
         if length > self.table.shape[0]:
-            raise ValueError(f"text length {length} exceeds the position table's {self.table.shape[0]}")
+            raise ValueError(
+                f"text length {length} exceeds the position table's {self.table.shape[0]}"
+            )
         return self.norm(self.table[...][:length])
