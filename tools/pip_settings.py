@@ -1,44 +1,56 @@
-"""Says to uv what pip's configuration says to pip: prints uv's options, one a line, and
-SSL_CERT_FILE=... for its environment.
+"""Hands pip's configuration to the tools that do not read it, uv and Pants.
 
-uv reads no pip configuration, so behind a mirror or an own certificate `./imp` hands it over.
-Somebody who has configured uv itself (UV_INDEX, UV_DEFAULT_INDEX, ...) is left alone.
-Runs on a bare Python, before anything is installed.
+    python tools/pip_settings.py uv|pants
+
+Prints, one a line, options (--index=...) and variables of the environment (NAME=VALUE), so that
+behind a mirror or an own certificate nothing need be configured twice. Whoever has configured the
+tool itself (UV_INDEX, PANTS_PYTHON_REPOS_INDEXES, ...) is left alone. Runs on a bare Python 3.9,
+before anything is installed.
 """
 
 import ast
 import os
+import pathlib
 import subprocess
 import sys
 from collections.abc import Mapping
 
-_UV_OWN = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_CONFIG_FILE")
+_OWN = {
+    "uv": (
+        "UV_INDEX",
+        "UV_DEFAULT_INDEX",
+        "UV_INDEX_URL",
+        "UV_EXTRA_INDEX_URL",
+        "UV_FIND_LINKS",
+        "UV_CONFIG_FILE",
+    ),
+    "pants": ("PANTS_PYTHON_REPOS_INDEXES", "PANTS_PYTHON_REPOS_FIND_LINKS"),
+}
 # Later ones win, as in pip.
 _SECTIONS = ("global", "install", ":env:")
 
 
 def settings(listing: str, environment: Mapping[str, str]) -> dict[str, str]:
     """pip's effective settings, from `pip config list` and, where that is silent, from PIP_*."""
-    found: dict[str, str] = {}
+    found = {}
     for section in _SECTIONS:
         for line in listing.splitlines():
             key, sign, value = line.partition("=")
-            name = key.removeprefix(section + ".")
-            if sign and name != key:
-                found[name] = str(ast.literal_eval(value))
+            if sign and key.startswith(section + "."):
+                found[key[len(section) + 1 :]] = str(ast.literal_eval(value))
     for key, value in environment.items():
         if key.startswith("PIP_") and value:
-            found[key.removeprefix("PIP_").lower().replace("_", "-")] = value
+            found[key[len("PIP_") :].lower().replace("_", "-")] = value
     return found
 
 
 def uv_options(pip: Mapping[str, str]) -> list[str]:
-    """What has uv install from where pip would: options, and at most one NAME=VALUE."""
-    options = [f"SSL_CERT_FILE={pip['cert']}"] if pip.get("cert") else []
-    if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):
+    """What has uv install from where pip would."""
+    options = _cert("SSL_CERT_FILE", pip)
+    if _on(pip.get("no-index", "")):
         options.append("--no-index")
-    elif index := pip.get("index-url"):
-        options.append(f"--default-index={index}")
+    elif pip.get("index-url"):
+        options.append(f"--default-index={pip['index-url']}")
     extra = pip.get("extra-index-url", "").split()
     options += [f"--index={index}" for index in extra]
     if extra:  # pip takes the best of all indexes; the locks' hashes make that safe
@@ -48,14 +60,45 @@ def uv_options(pip: Mapping[str, str]) -> list[str]:
     return options
 
 
+def pants_options(pip: Mapping[str, str]) -> list[str]:
+    """The same for Pants, whose pip runs isolated."""
+    options = _cert("PANTS_CA_CERTS_PATH", pip)
+    extra = pip.get("extra-index-url", "").split()
+    if _on(pip.get("no-index", "")):
+        options.append("PANTS_PYTHON_REPOS_INDEXES=[]")
+    elif pip.get("index-url"):
+        options.append(f"PANTS_PYTHON_REPOS_INDEXES={[pip['index-url'], *extra]}")
+    elif extra:
+        options.append(f"PANTS_PYTHON_REPOS_INDEXES=+{extra}")
+    places = [
+        place if "://" in place else pathlib.Path(place).absolute().as_uri()
+        for place in pip.get("find-links", "").split()
+    ]
+    if places:
+        options.append(f"PANTS_PYTHON_REPOS_FIND_LINKS={places}")
+    return options
+
+
+def _on(value: str) -> bool:
+    return value.lower() in ("1", "true", "yes", "on")
+
+
+def _cert(name: str, pip: Mapping[str, str]) -> list[str]:
+    return [f"{name}={pip['cert']}"] if pip.get("cert") else []
+
+
 def main() -> int:
-    if any(os.environ.get(name) for name in _UV_OWN):
+    tool = sys.argv[1] if len(sys.argv) == 2 else ""
+    if tool not in ("uv", "pants"):
+        print("usage: pip_settings.py uv|pants", file=sys.stderr)
+        return 2
+    if any(os.environ.get(name) for name in _OWN[tool]):
         return 0
     listing = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     ).stdout  # empty where there is no pip, and then no configuration of it either
     pip = settings(listing, os.environ)
-    for option in uv_options(pip):
+    for option in uv_options(pip) if tool == "uv" else pants_options(pip):
         print(option)
     return 0
 
