@@ -1,8 +1,8 @@
 """One view's array: zarr3 with `sharding_indexed`, read by TensorStore, written shard by shard.
 
 The array is [rows, *view.shape]. An inner chunk is one example, as `[bytes, crc32c]`; an outer
-chunk is one shard of the plan, one file. Rows of rejected examples are absent at their shard's end, and
-reading an absent row is an error, never zeros.
+chunk is one shard of the plan, one file. Rows of rejected examples are absent at their shard's
+end, and reading an absent row is an error, never zeros.
 """
 
 import json

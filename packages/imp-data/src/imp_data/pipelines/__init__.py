@@ -1,0 +1,1 @@
+"""Files -> plan -> shards -> manifest."""

@@ -1,0 +1,181 @@
+"""Plan: which inputs go into which shard, in which order; frozen before any work starts.
+
+The order is by a keyed hash of the ids: a global shuffle that moves no pixels. What is built is a
+pure function of the plan, whoever builds it and however often they are stopped.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from functools import cached_property
+
+from imp_data import views as views_lib
+from imp_data.pipelines.sources import SPLITS, Item
+from imp_data.views import View
+
+# A change of what the builder writes for one plan: raise it.
+BUILDER = 1
+_TARGET_SHARDS = 16
+_MIN_SHARD_EXAMPLES = 16
+_MAX_SHARD_BYTES = 256 << 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardPlan:
+    """Items of one split, in order; `shard` counts within the split."""
+
+    split: str
+    shard: int
+    items: tuple[Item, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}-{self.shard:05d}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`labels` in index order; `sizes` are each file's bytes, `modified` its clock, by id."""
+
+    name: str
+    source: str
+    seed: int
+    views: tuple[View, ...]
+    formats: tuple[str, ...]
+    labels: tuple[str, ...]
+    shard_sizes: dict[str, int]
+    shards: tuple[ShardPlan, ...]
+    sizes: dict[str, int]
+    modified: str
+
+    @property
+    def num_items(self) -> int:
+        return sum(len(shard.items) for shard in self.shards)
+
+    def num_shards(self, split: str) -> int:
+        return sum(shard.split == split for shard in self.shards)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of all that decides the built bytes; not of where the inputs lie."""
+        content = {
+            "builder": BUILDER,
+            "name": self.name,
+            "seed": self.seed,
+            "views": [views_lib.to_json(view) for view in self.views],
+            "formats": self.formats,
+            "labels": self.labels,
+            "shard_sizes": self.shard_sizes,
+            "shards": [
+                [
+                    shard.name,
+                    [[i.id, self.sizes[i.id], i.texts, i.label] for i in shard.items],
+                ]
+                for shard in self.shards
+            ],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def make_plan(
+    items: Sequence[Item],
+    *,
+    name: str,
+    source: str,
+    views: Sequence[View],
+    formats: Sequence[str],
+    seed: int = 0,
+    shard_examples: int | None = None,
+) -> Plan:
+    """Raises ValueError for no views, or two views of one key."""
+    if not views:
+        raise ValueError("no views to build; write --views image-64, for example")
+    if len({view.key for view in views}) != len(views):
+        raise ValueError(f"two views share a key: {', '.join(view.key for view in views)}")
+    if shard_examples is not None and shard_examples < 1:
+        raise ValueError(f"shard_examples {shard_examples} must be at least 1")
+    splits: dict[str, list[Item]] = {}
+    for item in sorted(items, key=lambda item: _shuffled(seed, item.id)):
+        splits.setdefault(item.split, []).append(item)
+    shards: list[ShardPlan] = []
+    shard_sizes: dict[str, int] = {}
+    for split in sorted(splits, key=_split_order):
+        members = splits[split]
+        size = shard_examples or _shard_examples(len(members), views)
+        shard_sizes[split] = size
+        shards += [
+            ShardPlan(split=split, shard=number, items=tuple(members[start : start + size]))
+            for number, start in enumerate(range(0, len(members), size))
+        ]
+    status = {item.id: _status(item.path) for item in items}
+    clock = json.dumps({key: modified for key, (_, modified) in status.items()}, sort_keys=True)
+    return Plan(
+        name=name,
+        source=source,
+        seed=seed,
+        views=tuple(views),
+        formats=tuple(formats),
+        labels=label_names(items),
+        shard_sizes=shard_sizes,
+        shards=tuple(shards),
+        sizes={key: size for key, (size, _) in status.items()},
+        modified=hashlib.sha256(clock.encode()).hexdigest(),
+    )
+
+
+def label_names(items: Sequence[Item]) -> tuple[str, ...]:
+    """Sorted names, numbers by value, so that equal sources number their classes alike."""
+    names = {item.label for item in items if item.label is not None}
+    if all(name.isdecimal() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
+
+
+def to_json(plan: Plan) -> bytes:
+    """The plan as JSON, for a reader's eyes and to recognise a changed source."""
+    content = {
+        "digest": plan.digest,
+        "modified": plan.modified,
+        "name": plan.name,
+        "source": plan.source,
+        "seed": plan.seed,
+        "views": [views_lib.to_json(view) for view in plan.views],
+        "formats": plan.formats,
+        "shards": {shard.name: [item.id for item in shard.items] for shard in plan.shards},
+    }
+    return json.dumps(content).encode()
+
+
+def _shuffled(seed: int, identity: str) -> tuple[bytes, str]:
+    data = identity.encode("utf-8", "surrogatepass")
+    key = seed.to_bytes(8, "little", signed=True)
+    return hashlib.blake2b(data, key=key, digest_size=16).digest(), identity
+
+
+def _split_order(split: str) -> tuple[int, str]:
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
+
+
+def _shard_examples(num_items: int, views: Sequence[View]) -> int:
+    """About 16 shards of a small split; at most 256 MiB a view's shard file."""
+    example_bytes = max(_num_bytes(view) for view in views)
+    even = -(-num_items // _TARGET_SHARDS)
+    return max(1, min(max(even, _MIN_SHARD_EXAMPLES), _MAX_SHARD_BYTES // example_bytes))
+
+
+def _num_bytes(view: View) -> int:
+    count = 1 if view.dtype == "uint8" else 4
+    for dim in view.shape:
+        count *= dim
+    return count
+
+
+def _status(path: str) -> tuple[int, int]:
+    """Bytes and nanoseconds of the last change; -1 for a file that isn't there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns

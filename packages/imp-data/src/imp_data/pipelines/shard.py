@@ -1,0 +1,167 @@
+"""One shard: read, decode, fit, write; whole, idempotent, and proved by a receipt."""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+from google.protobuf import json_format
+
+from imp_data import datasets, media, records
+from imp_data.media import text
+from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
+from imp_data.pipelines import sources
+from imp_data.pipelines.plan import ShardPlan
+from imp_data.pipelines.sources import Item
+from imp_data.stores import tensorstore, tfrecord
+from imp_data.stores.atomic import AtomicFile, sha256_of, write_file
+from imp_data.views import View
+from imp_proto.v1 import manifest_pb2
+
+_AHEAD = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """All that a worker needs to write one shard, but the output folder's other shards.
+
+    `num_threads` decode at a time: decoders release the interpreter's lock.
+    """
+
+    out: str
+    plan_digest: str
+    shard: ShardPlan
+    shard_size: int
+    num_shards: int
+    labels: tuple[str, ...]
+    views: tuple[View, ...]
+    formats: tuple[str, ...]
+    limits: Limits = DEFAULT_LIMITS
+    num_threads: int = 1
+
+
+def receipt_path(out: pathlib.Path, shard: ShardPlan) -> pathlib.Path:
+    return out / "receipts" / f"{shard.name}.json"
+
+
+def valid_receipt(
+    out: pathlib.Path, shard: ShardPlan, plan_digest: str
+) -> manifest_pb2.Receipt | None:
+    """The shard's receipt if it was written for this plan and its files are what it says."""
+    path = receipt_path(out, shard)
+    if not path.is_file():
+        return None
+    try:
+        receipt = json_format.Parse(path.read_bytes(), manifest_pb2.Receipt())
+    except (json_format.ParseError, UnicodeDecodeError):
+        return None
+    if receipt.plan_digest != plan_digest:
+        return None
+    for file in receipt.files:
+        written = out / file.path
+        if not written.is_file() or written.stat().st_size != file.num_bytes:
+            return None
+        if sha256_of(written) != file.sha256:
+            return None
+    return receipt
+
+
+def process_shard(job: ShardJob) -> manifest_pb2.Receipt:
+    """Writes the shard's files, then its receipt; returns at once if a valid one lies there.
+
+    A bad input is no error: it becomes a reject in the receipt.
+    """
+    out = pathlib.Path(job.out)
+    if done := valid_receipt(out, job.shard, job.plan_digest):
+        return done
+    receipt = manifest_pb2.Receipt(
+        plan_digest=job.plan_digest, split=job.shard.split, shard=job.shard.shard
+    )
+    rows: list[str] = []
+    files: list[AtomicFile] = []
+    with contextlib.ExitStack() as stack:
+        arrays: dict[str, tensorstore.ShardWriter] = {}
+        if "tensorstore" in job.formats:
+            for view in job.views:
+                path = tensorstore.shard_path(out, job.shard.split, view, job.shard.shard)
+                file = stack.enter_context(AtomicFile(path))
+                files.append(file)
+                arrays[view.key] = tensorstore.ShardWriter(file, view, job.shard_size)
+        tfrecords: AtomicFile | None = None
+        if "tfrecord" in job.formats:
+            name = f"{job.shard.split}-{job.shard.shard:05d}-of-{job.num_shards:05d}.tfrecord"
+            tfrecords = stack.enter_context(AtomicFile(out / "tfrecord" / name))
+            files.append(tfrecords)
+        for item, result in _loaded(job):
+            if isinstance(result, str):
+                receipt.rejects.add(id=_printable(item.id), reason=result)
+                continue
+            for key, writer in arrays.items():
+                writer.append(result.arrays[key])
+            if tfrecords is not None:
+                tfrecord.write(tfrecords, records.to_bytes(result))
+            label = -1 if result.label is None else result.label
+            rows.append(json.dumps({"id": result.id, "texts": result.texts, "label": label}))
+        for writer in arrays.values():
+            writer.finish()
+        examples = out / datasets.examples_path(job.shard.split, job.shard.shard)
+        file = stack.enter_context(AtomicFile(examples))
+        files.append(file)
+        file.write("".join(row + "\n" for row in rows).encode())
+    receipt.num_examples = len(rows)
+    for file in files:
+        receipt.files.add(
+            path=file.path.relative_to(out).as_posix(),
+            num_bytes=file.num_bytes,
+            sha256=file.sha256,
+        )
+    message = json_format.MessageToJson(receipt, preserving_proto_field_name=True)
+    write_file(receipt_path(out, job.shard), message.encode())
+    return receipt
+
+
+def _loaded(job: ShardJob) -> Iterator[tuple[Item, records.Record | str]]:
+    """Each item with its record, or the reason why it has none; in order, some decoded ahead."""
+    if job.num_threads == 1:
+        for item in job.shard.items:
+            yield item, load_item(job, item)
+        return
+    pending: collections.deque[tuple[Item, concurrent.futures.Future[records.Record | str]]]
+    pending = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(job.num_threads, "decode") as pool:
+        try:
+            for item in job.shard.items:
+                pending.append((item, pool.submit(load_item, job, item)))
+                if len(pending) >= job.num_threads * _AHEAD:
+                    item, future = pending.popleft()
+                    yield item, future.result()
+            while pending:
+                item, future = pending.popleft()
+                yield item, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def load_item(job: ShardJob, item: Item) -> records.Record | str:
+    """The item's record, or a one-line reason for rejecting it."""
+    try:
+        texts = tuple(text.clean(words, limits=job.limits) for words in item.texts)
+        arrays = media.load_many(sources.read_bytes(item, job.limits), job.views, limits=job.limits)
+    except MediaError as error:
+        return str(error)
+    except OSError as error:
+        return f"can't be read: {error.strerror or type(error).__name__}"
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    label = None if item.label is None else job.labels.index(item.label)
+    assert all(isinstance(array, np.ndarray) for array in arrays.values())
+    return records.Record(id=_printable(item.id), arrays=arrays, texts=texts, label=label)
+
+
+def _printable(identity: str) -> str:
+    """File names that are not UTF-8 can't go into JSON or protobuf as they are."""
+    return identity.encode("utf-8", "backslashreplace").decode()
