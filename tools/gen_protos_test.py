@@ -1,9 +1,8 @@
 import pathlib
 import shutil
 
-import pytest
-
 import gen_protos
+import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 

@@ -94,7 +94,7 @@ def score(
 def _around_first(
     scores: np.ndarray, relevant: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the best correct answer stands: items above it, tied with it, and correct among those."""
+    """How many items are above the best correct one, tied with it, and correct among those."""
     _check(scores, relevant)
     best = np.where(relevant, scores, -np.inf).max(axis=1, keepdims=True)
     tied = scores == best

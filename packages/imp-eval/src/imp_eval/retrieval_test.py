@@ -74,7 +74,7 @@ def test_a_twin_caption_counts_as_correct() -> None:
     # Item 2 outranks item 0 for query 0, but says the same.
     scores = np.array([[0.8, 0.1, 0.9], [0.2, 0.7, 0.1], [0.9, 0.0, 0.8]])
     got = retrieval.score(scores, relevant)
-    assert got.recall[1] == 1.0 and got.median_rank == 1.0 and got.precision_at_1 == 1.0
+    assert (got.recall[1], got.median_rank, got.precision_at_1) == (1.0, 1.0, 1.0)
     assert got.chance_recall[1] == pytest.approx((2 / 3 + 1 / 3 + 2 / 3) / 3)
 
 

@@ -9,7 +9,7 @@ from imp_eval import prompts, zero_shot
 
 
 def loop_top_k(row: list[int], label: int, k: int) -> float:
-    """By enumeration: the fraction of orderings, ties broken in every way, with label in the top k."""
+    """The fraction of orderings, ties broken in every way, with label in the top k."""
     found = total = 0
     for order in itertools.permutations(range(len(row))):
         if any(row[a] < row[b] for a, b in itertools.pairwise(order)):

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key, Num
 
@@ -64,7 +63,7 @@ class Model(nnx.Module):
 
         # Logical axes stay metadata here: which mesh they map to is the trainer's affair.
         with nnx.use_eager_sharding(False):
-            return cls(config, build(jax.random.key(seed)))
+            return cls(config, build(jax.random.key(seed, impl="rbg")))
 
     @classmethod
     def abstract(

@@ -106,20 +106,20 @@ class PairInfo(_message.Message):
     def __init__(self, source: _Optional[str] = ..., target: _Optional[str] = ..., dim: _Optional[int] = ..., batch_size: _Optional[int] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_items", "max_message_bytes", "max_text_chars", "max_classes", "max_prompts", "max_k")
+    __slots__ = ("max_items", "max_message_bytes", "max_text_bytes", "max_classes", "max_prompts", "max_k")
     MAX_ITEMS_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
-    MAX_TEXT_CHARS_FIELD_NUMBER: _ClassVar[int]
+    MAX_TEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_CLASSES_FIELD_NUMBER: _ClassVar[int]
     MAX_PROMPTS_FIELD_NUMBER: _ClassVar[int]
     MAX_K_FIELD_NUMBER: _ClassVar[int]
     max_items: int
     max_message_bytes: int
-    max_text_chars: int
+    max_text_bytes: int
     max_classes: int
     max_prompts: int
     max_k: int
-    def __init__(self, max_items: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_text_chars: _Optional[int] = ..., max_classes: _Optional[int] = ..., max_prompts: _Optional[int] = ..., max_k: _Optional[int] = ...) -> None: ...
+    def __init__(self, max_items: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_text_bytes: _Optional[int] = ..., max_classes: _Optional[int] = ..., max_prompts: _Optional[int] = ..., max_k: _Optional[int] = ...) -> None: ...
 
 class ClassifyRequest(_message.Message):
     __slots__ = ("inputs", "class_names", "templates", "top_k")
