@@ -80,7 +80,8 @@ def log_mel(waveform: np.ndarray, view: AudioView) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(padded, view.window)[:: view.hop]
     spectrum = np.fft.rfft(frames * _hann(view.window), axis=-1)
     power = np.square(spectrum.real) + np.square(spectrum.imag)
-    mel = power @ mel_filters(view.num_mels, view.window, view.sample_rate, view.fmin, view.fmax)
+    weights = mel_filters(view.num_mels, view.window, view.sample_rate, view.fmin, view.fmax)
+    mel = _banded(power, *_bands(weights.tobytes(), weights.shape))
     return np.log(mel + np.float32(_FLOOR)).astype(np.float32, copy=False)
 
 
@@ -103,6 +104,33 @@ def mel_filters(
     weights = np.maximum(0.0, np.minimum(rising, falling))
     weights[0] = 0.0
     return weights.astype(np.float32)
+
+
+@functools.cache
+def _bands(weights: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The filters without their zeros: all bands' bins and weights, and where each band starts.
+
+    A dense product does 60 times the work and wakes a pool of BLAS threads for it.
+    """
+    dense = np.frombuffer(weights, np.float32).reshape(shape)
+    bins, starts = [], []
+    count = 0
+    for band in dense.T:
+        # A band narrower than a bin has no weight; one zero keeps its place.
+        used = np.flatnonzero(band) if band.any() else np.zeros(1, np.int64)
+        starts.append(count)
+        bins.append(used)
+        count += len(used)
+    flat = np.concatenate(bins)
+    bands = np.repeat(np.arange(shape[1]), np.diff([*starts, count]))
+    return flat, dense[flat, bands], np.array(starts)
+
+
+def _banded(
+    power: np.ndarray, bins: np.ndarray, weights: np.ndarray, starts: np.ndarray
+) -> np.ndarray:
+    """float32 [frames, bins] -> float32 [frames, mels]."""
+    return np.add.reduceat(power[:, bins] * weights, starts, axis=1)
 
 
 def _mel(hertz: np.ndarray) -> np.ndarray:

@@ -100,7 +100,8 @@ def fit(picture: Image.Image, size: int) -> np.ndarray:
     left, top = (width - side) / 2, (height - side) / 2
     if width != size or height != size:
         box = (left, top, left + side, top + side)
-        picture = picture.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        kernel = Image.Resampling.HAMMING if side > size else Image.Resampling.BICUBIC
+        picture = picture.resize((size, size), kernel, box=box)
     return np.asarray(picture)
 
 

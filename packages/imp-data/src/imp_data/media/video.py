@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
 from imp_data.media import image
@@ -17,6 +17,8 @@ CONTAINERS = (
     "aac,aiff,amr,asf,avi,flac,flv,gif,m4v,matroska,mov,mp3,mp4,mpeg,mpegts,mpegvideo,ogg,wav,webm"
 )
 _WITH_ALPHA = frozenset({"rgba", "bgra", "argb", "abgr", "yuva420p", "yuva444p"})
+# A longer frame is cropped before it is scaled: scaled whole it could be huge.
+_MAX_ASPECT = 8
 # Containers round times to their clock's ticks, GIF's are 1/100 s: a frame that starts this little
 # after a time counts as on screen then.
 _TICK = 6e-3
@@ -70,18 +72,16 @@ def load_many(
     )
     position = 0
     latest: av.VideoFrame | None = None
-    reformatter = VideoReformatter()
+    # One a size: setting a scaler up costs more than a frame.
+    scalers = {view.size: VideoReformatter() for view in views}
 
     def show(frame: av.VideoFrame, until: float) -> None:
         nonlocal position
-        picture: Image.Image | None = None
         fitted: dict[int, np.ndarray] = {}
         while position < len(wanted) and wanted[position][0] < until:
             _, key, i, size = wanted[position]
-            if picture is None:
-                picture = upright(frame, reformatter)
             if size not in fitted:
-                fitted[size] = image.fit(picture, size)
+                fitted[size] = fit(frame, size, scalers[size])
             clips[key][i] = fitted[size]
             position += 1
 
@@ -130,16 +130,28 @@ def _timed(
         yield time - origin, frame
 
 
-def upright(frame: av.VideoFrame, reformatter: VideoReformatter) -> Image.Image:
-    """The frame in RGB, turned as its display matrix says, transparency over white.
+def fit(frame: av.VideoFrame, size: int, scaler: VideoReformatter) -> np.ndarray:
+    """Shorter side to `size`, antialiased, the square at the centre, turned as the file says.
 
-    One reformatter serves a whole clip: making one costs more than using it.
+    uint8 [size, size, 3]; transparency over white. `scaler` should serve all frames of a clip.
     """
-    if frame.format.name in _WITH_ALPHA:
-        pixels = reformatter.reformat(frame, format="rgba", threads=1).to_ndarray()
-        picture = image.to_rgb(Image.fromarray(pixels))
+    shorter = min(frame.width, frame.height)
+    longer = max(frame.width, frame.height)
+    if frame.format.name in _WITH_ALPHA or longer > _MAX_ASPECT * shorter:
+        pixels = scaler.reformat(frame, format="rgba", threads=1).to_ndarray()
+        square = image.fit(image.to_rgb(Image.fromarray(pixels)), size)
     else:
-        pixels = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        picture = Image.fromarray(pixels)
-    turns = round(frame.rotation / 90) % 4
-    return picture.rotate(90 * turns, expand=True) if turns else picture
+        width = round(frame.width * size / shorter)
+        height = round(frame.height * size / shorter)
+        kernel = Interpolation.AREA if size < shorter else Interpolation.BICUBIC
+        scaled = scaler.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb24",
+            interpolation=kernel | Interpolation.ACCURATE_RND | Interpolation.BITEXACT,
+            threads=1,
+        ).to_ndarray()
+        left, top = (width - size) // 2, (height - size) // 2
+        square = scaled[top : top + size, left : left + size]
+    return np.rot90(square, k=round(frame.rotation / 90))

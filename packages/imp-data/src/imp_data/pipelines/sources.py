@@ -10,6 +10,7 @@ modality that is asked for are passed over in folders, and refused in manifests.
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -168,23 +169,28 @@ def _manifest_item(
         raise ValueError(f"{where} has no path")
     if not isinstance(split, str) or not split.isidentifier():
         raise ValueError(f"{where} split {split!r} must be a word such as train or test")
-    root = manifest.parent.resolve()
-    path = (root / file).resolve()
-    if not path.is_relative_to(root):
+    root = _real_folder(str(manifest.parent))
+    folder, name = os.path.split(os.path.join(root, file))
+    path = os.path.join(_real_folder(folder), name)
+    if name == ".." or os.path.islink(path):
+        path = os.path.realpath(path)
+    if not path.startswith(root.rstrip(os.sep) + os.sep):
         raise ValueError(f"{where} path {file!r} leaves the manifest's folder; copy the file there")
-    if path.suffix.lower() not in suffixes:
+    if os.path.splitext(name)[1].lower() not in suffixes:
         raise ValueError(
             f"{where} path {file!r} must end in one of {' '.join(sorted(suffixes))} for these views"
         )
     return Item(
         id=pathlib.PurePath(file).as_posix(),
-        path=str(path),
+        path=path,
         texts=tuple(texts),
         label=label,
         split=split,
     )
 
 
+# A folder of a million files is looked up once.
+_real_folder = functools.lru_cache(maxsize=1024)(os.path.realpath)
 _READERS = {"folder": _read_folder, "csv": _read_csv, "jsonl": _read_jsonl}
 
 
