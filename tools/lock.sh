@@ -1,25 +1,35 @@
 #!/usr/bin/env bash
 # Resolves every lock in 3rdparty/python anew with uv: hashes, and no address of any registry.
-# Arguments go to the resolution of the default lock: --upgrade, --upgrade-package NAME, ...
+# Versions stay as they are where they still fit; arguments go to uv:
+#   --upgrade, --upgrade-package NAME, --upgrade-package NAME==VERSION
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 locks=3rdparty/python
-# uv's own lock names the registry it asked, so it is made, exported and removed.
-trap 'rm -f uv.lock' EXIT
 
-# Keeps what the committed lock pins, unless told to upgrade.
-uv lock --quiet "$@"
-uv export --quiet --frozen --format requirements-txt --all-packages --all-extras \
-  --no-emit-workspace --no-header --no-annotate --output-file "$locks/default.lock.txt" >/dev/null
+# pip's index, but not its extra ones: hashes are those of all files that the index has.
+index=()
+while IFS= read -r setting; do
+  case "$setting" in
+    --default-index=*) index+=("$setting") ;;
+    SSL_CERT_FILE=*) export "${setting?}" ;;
+  esac
+done < <(python3 tools/pip_settings.py uv)
 
-# Pants installs each tool by itself; their versions are the default lock's, where it has them.
-tool() {
-  local name="$1" pin
-  pin="$(grep -oE "^$name==[^ ;]+" "$locks/default.lock.txt" || printf '%s' "$name")"
-  uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 \
-    --output-file "$locks/$name.lock.txt" - <<<"$pin" >/dev/null
+compile() {
+  uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
+    ${index[@]+"${index[@]}"} "$@" >/dev/null
 }
-for name in pytest ruff mypy black uv; do tool "$name"; done
+
+ours=(--no-emit-package imp-workspace)
+for package in packages/*; do ours+=(--no-emit-package "$(basename "$package")"); done
+compile --universal --all-extras "${ours[@]}" "$@" \
+  --output-file "$locks/default.lock.txt" pyproject.toml packages/*/pyproject.toml
+
+# Pants installs each tool by itself; a tool that the default lock has is of that version.
+for name in pytest ruff mypy black uv; do
+  pin="$(grep -oE "^$name==[^ ;]+" "$locks/default.lock.txt" || printf '%s' "$name")"
+  compile "$@" --output-file "$locks/$name.lock.txt" - <<<"$pin"
+done
 
 if grep -nE '(https?|file)://' "$locks"/*.lock.txt; then
   echo "tools/lock.sh: the locks name a host" >&2
