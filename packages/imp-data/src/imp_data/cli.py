@@ -1,0 +1,196 @@
+"""The command line: imp-data samples | build | tokenizer | inspect | verify."""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import tyro
+
+from imp_data import inspect as inspect_lib
+from imp_data import verify as verify_lib
+from imp_data import view_names
+from imp_data.datasets import Dataset
+from imp_data.tokenizer import Tokenizer
+
+_INTERRUPTED = 130
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Write the sample corpora as ordinary files."""
+
+    out: pathlib.Path
+    """Folder that gets one subfolder a corpus."""
+    corpora: tuple[str, ...] = ()
+    """Some of icons, emoji, games, instruments, errands; all without it."""
+    seed: int = 0
+    processes: int = 2
+
+    def run(self, beam_options: Sequence[str]) -> int:
+        from imp_data import samples
+
+        samples.write_samples(
+            self.out,
+            corpora=self.corpora or samples.ALL,
+            seed=self.seed,
+            processes=self.processes,
+        )
+        print(f"corpora at {self.out}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Build:
+    """Build a dataset from files. Beam's options go after "--"."""
+
+    source: str
+    """folder:PATH of class folders, csv:FILE or jsonl:FILE."""
+    out: pathlib.Path
+    """Folder of the dataset; a finished one of the same source and options is kept."""
+    views: tuple[str, ...]
+    """Views to store, such as image-64, video-16x64-8fps, audio-32."""
+    format: Literal["tensorstore", "tfrecord", "both"] = "tensorstore"
+    """tensorstore for training, tfrecord for exchange."""
+    name: str | None = None
+    """The dataset's name; its folder's without it."""
+    caption_from: Literal["stem"] | None = None
+    """stem: caption files that have no caption by their name."""
+    seed: int = 0
+    """Seed of the shuffle."""
+    max_reject_share: float = 0.05
+    """Fail when more than this share of the inputs can't be used."""
+    shard_examples: int | None = None
+    """Examples a shard; about 16 shards a split without it."""
+    threads: int | None = None
+    """Threads that decode within a shard; one a core without it."""
+    overwrite: bool = False
+    """Replace what another source or other options built at `out`."""
+
+    def run(self, beam_options: Sequence[str]) -> int:
+        try:
+            from imp_data.pipelines import build
+        except ModuleNotFoundError as error:
+            if error.name is None or not error.name.startswith("apache_beam"):
+                raise
+            raise ValueError("building needs Beam: pip install 'imp-data[beam]'") from error
+
+        formats = ("tensorstore", "tfrecord") if self.format == "both" else (self.format,)
+        dataset = build.build_dataset(
+            source=self.source,
+            out=self.out,
+            views=[view_names.parse(view) for view in self.views],
+            name=self.name,
+            formats=formats,
+            caption_from=self.caption_from,
+            seed=self.seed,
+            shard_examples=self.shard_examples,
+            max_reject_share=self.max_reject_share,
+            overwrite=self.overwrite,
+            num_threads=self.threads,
+            pipeline_options=beam_options,
+        )
+        counts = ", ".join(f"{count} {split}" for split, count in dataset.num_examples.items())
+        rejects = sum(dataset.manifest.rejects.values())
+        print(f"{dataset.name}: {counts} examples, {rejects} rejects at {dataset.path}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainTokenizer:
+    """Train a SentencePiece tokenizer on datasets' captions and label names."""
+
+    data: tuple[pathlib.Path, ...]
+    """Datasets; their train splits are read."""
+    out: pathlib.Path
+    """File to write."""
+    vocab_size: int = 2048
+    seed: int = 0
+
+    def run(self, beam_options: Sequence[str]) -> int:
+        datasets = [Dataset.load(path) for path in self.data]
+        tokenizer = Tokenizer.train(corpus(datasets), self.out, self.vocab_size, self.seed)
+        print(f"{tokenizer.vocab_size} pieces at {self.out}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Print what a dataset holds."""
+
+    path: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The dataset's folder."""
+    sheet: pathlib.Path | None = None
+    """Also write a contact sheet, a PNG, here."""
+    split: str | None = None
+    """Split to show; the first without it."""
+
+    def run(self, beam_options: Sequence[str]) -> int:
+        dataset = Dataset.load(self.path)
+        print(inspect_lib.describe(dataset))
+        if self.sheet is not None:
+            inspect_lib.contact_sheet(dataset, self.sheet, split=self.split)
+            print(f"sheet    {self.sheet}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Check every file of a dataset; exit status 1 names what is missing, changed or extra."""
+
+    path: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The dataset's folder."""
+
+    def run(self, beam_options: Sequence[str]) -> int:
+        problems = verify_lib.verify(self.path)
+        print("\n".join(problems) if problems else f"{self.path} is sound")
+        return 1 if problems else 0
+
+
+Command = (
+    Annotated[Samples, tyro.conf.subcommand("samples")]
+    | Annotated[Build, tyro.conf.subcommand("build")]
+    | Annotated[TrainTokenizer, tyro.conf.subcommand("tokenizer")]
+    | Annotated[Inspect, tyro.conf.subcommand("inspect")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
+)
+
+
+def corpus(datasets: Sequence[Dataset]) -> list[str]:
+    """The texts that a tokenizer should know: distinct captions and label names, sorted."""
+    texts: set[str] = set()
+    for dataset in datasets:
+        texts.update(dataset.label_names)
+        if "train" in dataset.num_examples:
+            texts.update(t for own in dataset.examples("train").texts for t in own)
+    return sorted(texts)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 2, and one line on stderr, for what the caller can put right."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    beam_options: list[str] = []
+    if "--" in arguments:
+        place = arguments.index("--")
+        arguments, beam_options = arguments[:place], arguments[place + 1 :]
+    command = tyro.cli(Command, prog="imp-data", args=arguments)  # type: ignore[arg-type]
+    if beam_options and not isinstance(command, Build):
+        print('imp-data: options after "--" are for build alone', file=sys.stderr)
+        return 2
+    try:
+        return command.run(beam_options)
+    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+        print(f"imp-data: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("imp-data: stopped; run it again to go on", file=sys.stderr)
+        sys.stderr.flush()
+        # Beam's worker threads would finish their whole bundle first. Files appear whole or not
+        # at all, so nothing is lost by leaving at once.
+        os._exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Look at a dataset: counts, words, labels, rejects, and a contact sheet of what training sees."""
+
+import collections
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from imp_data.datasets import Dataset
+from imp_data.stores.rows import open_rows
+from imp_data.views import AudioView, ImageView, VideoView, View
+
+_COLUMNS, _ROWS = 6, 3
+_CELL, _CAPTION = 128, 14
+_FRAMES_SHOWN = 4
+_LABELS_SHOWN = 20
+
+
+def describe(dataset: Dataset) -> str:
+    """Several lines for a terminal."""
+    lines = [f"{dataset.name}: {' + '.join(dataset.modalities)} at {dataset.path}"]
+    lines.append("views    " + ", ".join(view.key for view in dataset.views))
+    lines.append("formats  " + ", ".join(dataset.formats))
+    size = sum(file.num_bytes for shard in dataset.manifest.shards for file in shard.files)
+    lines.append(f"size     {size / 2**20:.1f} MiB in {len(dataset.manifest.shards)} shards")
+    for split, count in dataset.num_examples.items():
+        examples = dataset.examples(split)
+        lines.append(f"{split:8} {count} examples")
+        words = [len(text.split()) for texts in examples.texts for text in texts]
+        if words:
+            middle = int(np.median(words))
+            lines.append(
+                f"         {len(words)} captions, {len({t for e in examples.texts for t in e})} "
+                f"distinct, words {min(words)} to {max(words)}, median {middle}"
+            )
+        if dataset.label_names:
+            lines.append("         " + _histogram(dataset, examples.labels))
+    rejects = dict(dataset.manifest.rejects)
+    lines.append(f"rejects  {sum(rejects.values())}")
+    lines += [f"         {count} {reason}" for reason, count in sorted(rejects.items())]
+    return "\n".join(lines)
+
+
+def _histogram(dataset: Dataset, labels: np.ndarray) -> str:
+    counts = collections.Counter(
+        dataset.label_names[label] if label >= 0 else "(none)" for label in labels.tolist()
+    )
+    shown = ", ".join(f"{name} {count}" for name, count in counts.most_common(_LABELS_SHOWN))
+    more = len(counts) - _LABELS_SHOWN
+    return shown + (f", and {more} labels more" if more > 0 else "")
+
+
+def contact_sheet(dataset: Dataset, path: pathlib.Path, *, split: str | None = None) -> None:
+    """Writes a PNG: up to 18 examples, each view of it, and its caption or label.
+
+    Raises ValueError for a dataset without arrays to show.
+    """
+    if "tensorstore" not in dataset.formats:
+        raise ValueError("a contact sheet needs tensorstore; build with --format both")
+    split = split or next(iter(dataset.num_examples))
+    dataset.check_split(split)
+    count = min(_COLUMNS * _ROWS, dataset.num_examples[split])
+    index = np.unique(np.linspace(0, dataset.num_examples[split] - 1, count).astype(np.int64))
+    arrays = {
+        view: open_rows(dataset, split, view).read(index, cached=False) for view in dataset.views
+    }
+    examples = dataset.examples(split)
+    width = max(sum(_width(view) for view in dataset.views), _CELL)
+    columns = max(1, _COLUMNS * _CELL // width)
+    rows = -(-len(index) // columns)
+    sheet = Image.new("RGB", (columns * width, rows * (_CELL + _CAPTION)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, example in enumerate(index):
+        left, top = place % columns * width, place // columns * (_CELL + _CAPTION)
+        label = int(examples.labels[example])
+        words = " | ".join(examples.texts[example]) or (
+            dataset.label_names[label] if label >= 0 else examples.ids[example]
+        )
+        pen.text((left + 2, top + 1), words[: width // 6], fill="black")
+        for view in dataset.views:
+            for picture in _pictures(view, arrays[view][place]):
+                sheet.paste(picture, (left, top + _CAPTION))
+                left += picture.width
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, "PNG")
+
+
+def _width(view: View) -> int:
+    return _FRAMES_SHOWN * _CELL if isinstance(view, VideoView) else _CELL
+
+
+def _pictures(view: View, array: np.ndarray) -> list[Image.Image]:
+    """A view's array as pictures of one cell each."""
+    if isinstance(view, AudioView):
+        low, high = float(array.min()), float(array.max())
+        levels = (array - low) / max(high - low, 1e-6) * 255
+        # Time runs to the right, frequency upwards.
+        frames = [np.repeat(levels.T[::-1, :, None], 3, axis=2).astype(np.uint8)]
+    elif isinstance(view, VideoView):
+        shown = np.linspace(0, view.frames - 1, _FRAMES_SHOWN).astype(int)
+        frames = [array[i] for i in shown]
+    else:
+        assert isinstance(view, ImageView)
+        frames = [array]
+    return [Image.fromarray(np.ascontiguousarray(f)).resize((_CELL, _CELL)) for f in frames]
