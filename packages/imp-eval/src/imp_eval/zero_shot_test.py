@@ -62,7 +62,7 @@ def test_bad_arrays_are_refused(scores, labels, message) -> None:
 def test_class_embeddings_average_directions() -> None:
     one = np.array([[[1, 0], [0, 1]], [[0, 1], [0, 1]]], np.float32)
     got = zero_shot.class_embeddings(one)
-    np.testing.assert_allclose(got, [[2**-0.5, 2**-0.5], [0, 1]], rtol=1e-6)
+    np.testing.assert_allclose(got, np.array([[2**-0.5, 2**-0.5], [0, 1]]), rtol=1e-6)
     assert got.dtype == np.float32
     assert np.isfinite(zero_shot.class_embeddings(np.array([[[1, 0], [-1, 0]]], np.float32))).all()
 

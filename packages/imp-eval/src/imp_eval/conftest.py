@@ -1,0 +1,141 @@
+"""A tiny real bundle with random weights, a server on it, and small files to send."""
+
+import asyncio
+import contextlib
+import io
+import pathlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from imp_data.tokenizer import Tokenizer
+from imp_data.views import AudioView, ImageView, TextView, VideoView, to_json
+from imp_eval.inference import Encoder, use_compilation_cache
+from imp_eval.server import ServerConfig, serve
+from imp_model import bundle
+from imp_model.config import ModelConfig
+from imp_model.model import Model
+
+PAIRS = (("image", "text"), ("video", "text"), ("audio", "video"))
+VIEWS = {
+    "image": ImageView(size=32),
+    "video": VideoView(frames=4, size=32, fps=8.0),
+    "audio": AudioView(frames=16, num_mels=32),
+    "text": TextView(length=12),
+}
+CONFIG = ModelConfig(
+    width=32,
+    mlp=64,
+    num_heads=2,
+    num_dense_layers=1,
+    num_moe_layers=1,
+    num_experts=4,
+    patch=(2, 8, 8),
+    vocab_size=300,
+    text_positions=12,
+    dtype="float32",
+)
+
+
+def save_bundle(path: pathlib.Path, seed: int) -> pathlib.Path:
+    words = [f"word {i} of a {c} thing" for i in range(20) for c in ["red", "blue", "green"]]
+    tokenizer = Tokenizer.train(words, path.parent / f"{path.name}.model", 300)
+    bundle.save(
+        path,
+        Model.create(CONFIG, pairs=PAIRS, seed=seed),
+        pairs=PAIRS,
+        classifiers={},
+        views={name: to_json(view) for name, view in VIEWS.items()},
+        tokenizer=tokenizer.model,
+        metadata={"experiment": "tiny", "step": 3},
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return save_bundle(tmp_path_factory.mktemp("bundle") / "tiny", seed=0)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Everything is compiled once a test run."""
+    path = tmp_path_factory.mktemp("compiled")
+    use_compilation_cache(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def encoder(bundle_path: pathlib.Path, cache: pathlib.Path) -> Encoder:
+    made = Encoder(bundle.load(bundle_path), batch_size=8)
+    made.compile()
+    return made
+
+
+@contextlib.contextmanager
+def running(bundle_path: pathlib.Path, config: ServerConfig) -> Iterator[str]:
+    """A server in a thread of this process; gives its address."""
+    ready: queue.Queue[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+
+    async def run() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        await serve(
+            bundle_path,
+            config,
+            stop=stop,
+            ready=lambda host, port: ready.put((f"{host}:{port}", loop, stop)),
+        )
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    address, loop, stop = ready.get(timeout=120)
+    try:
+        yield address
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def address(bundle_path: pathlib.Path, cache: pathlib.Path) -> Iterator[str]:
+    """A server with collections in memory."""
+    with running(bundle_path, ServerConfig(port=0, batch_size=8, compilation_cache=cache)) as found:
+        yield found
+
+
+def png(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (40, 48, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def wav(seed: int) -> bytes:
+    samples = np.random.default_rng(seed).normal(0, 0.1, 16_000).astype(np.float32)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, 16_000, format="WAV")
+    return buffer.getvalue()
+
+
+def mp4(seed: int) -> bytes:
+    rng, buffer = np.random.default_rng(seed), io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.width = stream.height = 48
+        for _ in range(6):
+            pixels = np.kron(
+                rng.integers(0, 256, (6, 6, 3), np.uint8), np.ones((8, 8, 1), np.uint8)
+            )
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+MAKERS: dict[str, Callable[[int], bytes]] = {"image": png, "video": mp4, "audio": wav}
