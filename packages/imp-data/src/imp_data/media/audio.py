@@ -19,7 +19,7 @@ from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
 from imp_data.views import AudioView
 
 _FLOOR = 1e-6
-_MISSING_SECONDS = 0.25
+_MISSING_SECONDS = 0.1
 # Resampling looks this far past what is kept.
 _RESAMPLE_MARGIN_SECONDS = 0.1
 
@@ -97,7 +97,7 @@ def mel_filters(
 ) -> np.ndarray:
     """Weights from power bins to mel bands, float32 [window // 2 + 1, mels]; none for DC."""
     bins = _mel(np.arange(window // 2 + 1) * sample_rate / window)[:, None]
-    edges = np.linspace(_mel(np.float64(fmin)), _mel(np.float64(fmax)), num_mels + 2)
+    edges = np.linspace(_mel(np.array(fmin)), _mel(np.array(fmax)), num_mels + 2)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     rising = (bins - lower) / (centre - lower)
     falling = (upper - bins) / (upper - centre)

@@ -62,13 +62,13 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = N
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as picture:
-                limits.check_pixels(*picture.size)
+            with Image.open(io.BytesIO(data)) as encoded:
+                limits.check_pixels(*encoded.size)
                 if size is not None:
-                    picture.draft(None, (size * _DRAFT_MARGIN, size * _DRAFT_MARGIN))
-                picture.load()
-                orientation = picture.getexif().get(_EXIF_ORIENTATION)
-                picture = to_rgb(picture)
+                    encoded.draft(None, (size * _DRAFT_MARGIN, size * _DRAFT_MARGIN))
+                encoded.load()
+                orientation = encoded.getexif().get(_EXIF_ORIENTATION)
+                picture = to_rgb(encoded)
     except MediaError:
         raise
     except _BROKEN as error:

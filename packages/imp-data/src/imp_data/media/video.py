@@ -32,6 +32,7 @@ def open_container(data: bytes, limits: Limits) -> av.container.InputContainer:
     try:
         container = av.open(
             io.BytesIO(data),
+            mode="r",
             options={
                 "format_whitelist": CONTAINERS,
                 "max_pixels": str(limits.max_pixels),

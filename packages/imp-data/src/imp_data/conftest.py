@@ -1,0 +1,57 @@
+"""Tiny real clips and recordings, made when a test asks."""
+
+import io
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+
+def make_clip(
+    levels, *, fps=8, size=(48, 64), kind="mp4", tone=None, rotation=0, rate=16_000
+) -> bytes:
+    """One grey frame of each level at `fps`; `tone` adds that many hertz as an audio track."""
+    out = io.BytesIO()
+    codec, pixels = ("gif", "rgb8") if kind == "gif" else ("libx264", "yuv420p")
+    with av.open(out, "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height, stream.pix_fmt = *size, pixels
+        if rotation:
+            stream.set_display_rotation(rotation)
+        audio = container.add_stream("aac", rate=rate, layout="mono") if tone else None
+        for level in levels:
+            grey = np.broadcast_to(np.uint8(level), (size[1], size[0], 3))
+            if np.ndim(level) == 3:
+                grey = np.asarray(level, np.uint8)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(grey), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if audio is not None:
+            time = np.arange(int(rate * len(levels) / fps)) / rate
+            wave = (0.5 * np.sin(2 * np.pi * tone * time)).astype(np.float32)[None]
+            sound = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+            sound.sample_rate = rate
+            container.mux(audio.encode(sound))
+            container.mux(audio.encode())
+    return out.getvalue()
+
+
+def make_tone(
+    hertz, *, seconds=1.0, rate=16_000, channels=1, kind="WAV", subtype=None, level=0.5
+) -> bytes:
+    time = np.arange(int(rate * seconds)) / rate
+    wave = level * np.sin(2 * np.pi * hertz * time)
+    out = io.BytesIO()
+    soundfile.write(out, np.tile(wave[:, None], channels), rate, format=kind, subtype=subtype)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def clip():
+    return make_clip
+
+
+@pytest.fixture(scope="session")
+def tone():
+    return make_tone
