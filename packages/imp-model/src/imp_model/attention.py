@@ -6,18 +6,19 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from imp_model.config import ModelConfig
+from imp_model.init import Init
 from imp_model.layers import LayerNorm, Linear
 
 
 class Attention(nnx.Module):
     """[b, n, d] -> [b, n, d]; keys outside `mask` are never attended to."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, init: Init) -> None:
         d, self.num_heads = config.width, config.num_heads
-        self.qkv = Linear(d, 3 * d, axes=("embed", "heads"), rngs=rngs)
-        self.q_norm = LayerNorm(d // config.num_heads, axis="head_dim")
-        self.k_norm = LayerNorm(d // config.num_heads, axis="head_dim")
-        self.out = Linear(d, d, axes=("heads", "embed"), rngs=rngs)
+        self.qkv = Linear(d, 3 * d, init, axes=("embed", "heads"))
+        self.q_norm = LayerNorm(d // config.num_heads, init, axis="head_dim")
+        self.k_norm = LayerNorm(d // config.num_heads, init, axis="head_dim")
+        self.out = Linear(d, d, init, axes=("heads", "embed"))
 
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None

@@ -7,6 +7,7 @@ from jaxtyping import Array, Bool, Float
 from imp_model.attention import Attention
 from imp_model.config import ModelConfig
 from imp_model.feed_forward import FeedForward
+from imp_model.init import Init
 from imp_model.layers import LayerNorm
 from imp_model.moe import MoE
 
@@ -14,11 +15,11 @@ from imp_model.moe import MoE
 class Block(nnx.Module):
     """One layer; `moe` picks its feed-forward network."""
 
-    def __init__(self, config: ModelConfig, *, moe: bool, rngs: nnx.Rngs) -> None:
-        self.attention_norm = LayerNorm(config.width)
-        self.attention = Attention(config, rngs=rngs)
-        self.ffn_norm = LayerNorm(config.width)
-        self.ffn = (MoE if moe else FeedForward)(config, rngs=rngs)
+    def __init__(self, config: ModelConfig, init: Init, *, moe: bool) -> None:
+        self.attention_norm = LayerNorm(config.width, init)
+        self.attention = Attention(config, init)
+        self.ffn_norm = LayerNorm(config.width, init)
+        self.ffn = (MoE if moe else FeedForward)(config, init)
 
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None

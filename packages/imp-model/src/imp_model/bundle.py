@@ -31,7 +31,7 @@ _PARAMS, _TOKENIZER, _INDEX = "params.safetensors", "tokenizer.model", "bundle.j
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """`views` maps a modality to the JSON of the view it was trained on; `digest` names the content."""
+    """`views`: modality -> JSON of the view it was trained on; `digest` names the content."""
 
     config: ModelConfig
     model: Model
@@ -91,7 +91,7 @@ def save(
 
 
 def load(path: Path) -> Bundle:
-    """Raises FileNotFoundError if there is no bundle, ValueError if it is altered or of another format."""
+    """Raises FileNotFoundError without a bundle, ValueError for an altered or foreign one."""
     path = Path(path)
     index_path = path / _INDEX
     if not index_path.is_file():
@@ -111,8 +111,10 @@ def load(path: Path) -> Bundle:
     for name, digest in index["sha256"].items():
         if not (path / name).is_file() or _sha256(path / name) != digest:
             raise ValueError(f"{path / name} is missing or altered; copy the bundle again")
-    config = index["config"]
-    config = ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+    fields: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in index["config"].items()
+    }
+    config = ModelConfig(**fields)
     pairs = tuple((a, b) for a, b in index["pairs"])
     classifiers = {name: tuple(labels) for name, labels in index["classifiers"].items()}
     model = Model.abstract(
@@ -132,7 +134,7 @@ def load(path: Path) -> Bundle:
 
 
 def restore(model: Model, arrays: Mapping[str, np.ndarray], origin: Path | str) -> Model:
-    """`model` with its parameters replaced by name. Raises ValueError for a name or shape that differs."""
+    """`model` with its parameters replaced by name. ValueError where names or shapes differ."""
     parts = dict(model.parts)
     flat, structure = jax.tree.flatten_with_path(parts)
     names = [_name(path) for path, _ in flat]

@@ -41,7 +41,7 @@ class ModelConfig:
             )
         if self.num_dense_layers + self.num_moe_layers < 1:
             raise ValueError(
-                "an encoder needs at least one layer: num_dense_layers is 0 and so is num_moe_layers"
+                "an encoder needs at least one layer: num_dense_layers and num_moe_layers are 0"
             )
         if self.num_moe_layers and self.num_experts < 2:
             raise ValueError(
@@ -64,7 +64,7 @@ class ModelConfig:
         )
 
     def num_tokens(self, modality: str, shape: tuple[int, ...]) -> int:
-        """Tokens of one input of `shape` (no batch axis). Raises ValueError if patches don't divide it."""
+        """Tokens of one input of `shape` (no batch dim). ValueError if patches don't divide it."""
         if modality == "text":
             if shape[0] > self.text_positions:
                 raise ValueError(

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float, Key
 
 from imp_model.config import ModelConfig
 from imp_model.drop_token import kept_indices
+from imp_model.init import Init
 from imp_model.layers import Linear
 from imp_model.positions import FactorisedPositions
 
@@ -16,12 +17,12 @@ _MEAN, _STD = -6.0, 5.0
 class AudioEmbedder(nnx.Module):
     """float32 log-mel [b, frames, mels] -> tokens [b, n, d]."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, init: Init) -> None:
         self.config = config
         pt, pf = config.audio_patch
-        self.patch = Linear(pt * pf, config.width, axes=("patch", "embed"), rngs=rngs)
-        self.positions = FactorisedPositions(config.audio_positions, config.width, rngs=rngs)
-        self.project = Linear(config.width, config.width, axes=("embed", "embed_out"), rngs=rngs)
+        self.patch = Linear(pt * pf, config.width, init, axes=("patch", "embed"))
+        self.positions = FactorisedPositions(config.audio_positions, config.width, init)
+        self.project = Linear(config.width, config.width, init, axes=("embed", "embed_out"))
 
     def __call__(
         self,

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from imp_model.config import ModelConfig
 from imp_model.drop_token import kept_indices
+from imp_model.init import Init
 from imp_model.layers import Linear
 from imp_model.positions import FactorisedPositions
 
@@ -28,12 +29,12 @@ def tubelets(
 class VisionEmbedder(nnx.Module):
     """uint8 image [b, h, w, 3] or video [b, t, h, w, 3] -> tokens [b, n, d]."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, init: Init) -> None:
         self.config = config
         pt, ph, pw = config.patch
-        self.patch = Linear(pt * ph * pw * 3, config.width, axes=("patch", "embed"), rngs=rngs)
-        self.positions = FactorisedPositions(config.vision_positions, config.width, rngs=rngs)
-        self.project = Linear(config.width, config.width, axes=("embed", "embed_out"), rngs=rngs)
+        self.patch = Linear(pt * ph * pw * 3, config.width, init, axes=("patch", "embed"))
+        self.positions = FactorisedPositions(config.vision_positions, config.width, init)
+        self.project = Linear(config.width, config.width, init, axes=("embed", "embed_out"))
 
     def __call__(
         self,

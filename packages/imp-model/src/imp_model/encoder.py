@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from imp_model.block import Block
 from imp_model.config import ModelConfig
+from imp_model.init import Init
 from imp_model.layers import LayerNorm
 
 _REMAT: dict[str, Callable[..., bool] | None] = {
@@ -16,23 +17,16 @@ _REMAT: dict[str, Callable[..., bool] | None] = {
 }
 
 
-def _stack(config: ModelConfig, depth: int, *, moe: bool, rngs: nnx.Rngs) -> Block:
-    """`depth` blocks as one, every parameter with a leading 'layers' axis."""
-    init = nnx.vmap(
-        lambda r: Block(config, moe=moe, rngs=r), transform_metadata={nnx.PARTITION_NAME: "layers"}
-    )
-    return nnx.split_rngs(splits=depth)(init)(rngs)
-
-
 class Encoder(nnx.Module):
     """[b, n, d] -> [b, n, d], LayerNormed, and the routers' metrics stacked over MoE layers."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, init: Init) -> None:
         self.config = config
         dense, moe = config.num_dense_layers, config.num_moe_layers
-        self.dense = nnx.data(_stack(config, dense, moe=False, rngs=rngs) if dense else None)
-        self.moe = nnx.data(_stack(config, moe, moe=True, rngs=rngs) if moe else None)
-        self.norm = LayerNorm(config.width)
+        # A stack is one Block whose every parameter has a leading 'layers' axis, for `lax.scan`.
+        self.dense = nnx.data(Block(config, init.stack(dense), moe=False) if dense else None)
+        self.moe = nnx.data(Block(config, init.stack(moe), moe=True) if moe else None)
+        self.norm = LayerNorm(config.width, init)
 
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None

@@ -4,15 +4,16 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from imp_model.config import ModelConfig
+from imp_model.init import Init
 from imp_model.layers import Linear, gelu
 
 
 class FeedForward(nnx.Module):
     """[b, n, d] -> [b, n, d]."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.up = Linear(config.width, config.mlp, axes=("embed", "mlp"), rngs=rngs)
-        self.down = Linear(config.mlp, config.width, axes=("mlp", "embed"), rngs=rngs)
+    def __init__(self, config: ModelConfig, init: Init) -> None:
+        self.up = Linear(config.width, config.mlp, init, axes=("embed", "mlp"))
+        self.down = Linear(config.mlp, config.width, init, axes=("mlp", "embed"))
 
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
         return self.down(gelu(self.up(x)))

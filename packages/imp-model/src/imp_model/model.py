@@ -13,6 +13,7 @@ from imp_model.embed_text import TextEmbedder
 from imp_model.embed_vision import VisionEmbedder
 from imp_model.encoder import Encoder
 from imp_model.heads import ContrastiveHead, Temperature, masked_mean
+from imp_model.init import Init
 from imp_model.layers import Linear
 
 Pair = tuple[str, str]
@@ -54,16 +55,7 @@ class Model(nnx.Module):
         """
         makers = _makers(config, pairs, classifiers or {})
 
-        @jax.jit
-        def build(root: Key[Array, ""]) -> dict[str, nnx.Module]:
-            return {
-                name: make(nnx.Rngs(params=jax.random.fold_in(root, _stable_hash(name))))
-                for name, make in makers.items()
-            }
-
-        # Logical axes stay metadata here: which mesh they map to is the trainer's affair.
-        with nnx.use_eager_sharding(False):
-            return cls(config, build(jax.random.key(seed, impl="rbg")))
+        return cls(config, {name: make(Init.seeded(seed, name)) for name, make in makers.items()})
 
     @classmethod
     def abstract(
@@ -75,10 +67,7 @@ class Model(nnx.Module):
     ) -> "Model":
         """The same tree with shapes in place of arrays: nothing is computed or allocated."""
         makers = _makers(config, pairs, classifiers or {})
-        with nnx.use_eager_sharding(False):
-            parts = jax.eval_shape(
-                lambda: {name: make(nnx.Rngs(params=0)) for name, make in makers.items()}
-            )
+        parts = jax.eval_shape(lambda: {name: make(Init.zeros()) for name, make in makers.items()})
         return cls(config, parts)
 
     def subset(self, names: Iterable[str]) -> "Model":
@@ -116,35 +105,31 @@ class Model(nnx.Module):
 
 def _makers(
     config: ModelConfig, pairs: Sequence[Pair], classifiers: Mapping[str, int]
-) -> dict[str, Callable[[nnx.Rngs], nnx.Module]]:
+) -> dict[str, Callable[[Init], nnx.Module]]:
     """Each part's name and what builds it."""
     for modality in {m for pair in pairs for m in pair}:
         if modality not in MODALITIES:
             raise ValueError(f"modality {modality!r} is unknown; one of {', '.join(MODALITIES)}")
     w = config.width
 
-    def linear(d_out: int, axis: str) -> Callable[[nnx.Rngs], nnx.Module]:
-        return lambda rngs: Linear(w, d_out, axes=("embed", axis), rngs=rngs)
+    def linear(d_out: int, axis: str) -> Callable[[Init], nnx.Module]:
+        return lambda init: Linear(w, d_out, init, axes=("embed", axis))
 
-    def head(rngs: nnx.Rngs) -> nnx.Module:
-        return ContrastiveHead(w, rngs=rngs)
+    def head(init: Init) -> nnx.Module:
+        return ContrastiveHead(w, init)
 
-    makers: dict[str, Callable[[nnx.Rngs], nnx.Module]] = {
-        "encoder": lambda rngs: Encoder(config, rngs=rngs)
+    makers: dict[str, Callable[[Init], nnx.Module]] = {
+        "encoder": lambda init: Encoder(config, init)
     }
     for name, kind in _EMBEDDERS.items():
-        makers[f"embedder/{name}"] = functools.partial(_embedder, kind, config)
+        makers[f"embedder/{name}"] = functools.partial(kind, config)
         makers[f"projection/{name}"] = linear(w, "embed_out")
     for a, b in pairs:
         makers |= {head_part(a, b): head, head_part(b, a): head}
-        makers[temperature_part((a, b))] = lambda rngs: Temperature()
+        makers[temperature_part((a, b))] = Temperature
     for name, classes in classifiers.items():
         makers[classifier_part(name)] = linear(classes, "classes")
     return makers
-
-
-def _embedder(kind: Callable[..., nnx.Module], config: ModelConfig, rngs: nnx.Rngs) -> nnx.Module:
-    return kind(config, rngs=rngs)
 
 
 def parts_for(
@@ -163,10 +148,3 @@ def parts_for(
 
 def num_parameters(tree: object) -> int:
     return sum(x.size for x in jax.tree.leaves(tree))
-
-
-def _stable_hash(name: str) -> int:
-    value = 2_166_136_261
-    for byte in name.encode():
-        value = (value ^ byte) * 16_777_619 % 2**32
-    return value

@@ -1,11 +1,11 @@
 """The Mixture-of-Experts feed-forward layer: gather, expert-major products, combine."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from imp_model.config import ModelConfig
+from imp_model.init import Init
 from imp_model.layers import gelu
 from imp_model.router import ExpertsChoose
 
@@ -17,15 +17,12 @@ class MoE(nnx.Module):
     needed. The products run expert-major, [e, g*c, d]: one large matrix product per expert.
     """
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, init: Init) -> None:
         self.config = config
         d, f, e = config.width, config.mlp, config.num_experts
-        init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", batch_axis=0)
-        self.router = ExpertsChoose(config, rngs=rngs)
-        self.up = nnx.Param(init(rngs.params(), (e, d, f)), out_sharding=("expert", "embed", "mlp"))
-        self.down = nnx.Param(
-            init(rngs.params(), (e, f, d)), out_sharding=("expert", "mlp", "embed")
-        )
+        self.router = ExpertsChoose(config, init)
+        self.up = init.fan_in((e, d, f), ("expert", "embed", "mlp"))
+        self.down = init.fan_in((e, f, d), ("expert", "mlp", "embed"))
 
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None

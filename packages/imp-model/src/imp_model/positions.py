@@ -1,11 +1,11 @@
 """Learnable positions (IMP section 3.3): factorised tables, dilated over resolutions."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from imp_model.init import Init
 from imp_model.layers import LayerNorm
 
 
@@ -15,16 +15,10 @@ class FactorisedPositions(nnx.Module):
     Dilated: index = floor(i / size * buckets), so every resolution spans the whole table.
     """
 
-    def __init__(self, buckets: tuple[int, ...], width: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, buckets: tuple[int, ...], width: int, init: Init) -> None:
         self.buckets = buckets
-        init = jax.nn.initializers.normal(0.02)
-        self.tables = nnx.List(
-            [
-                nnx.Param(init(rngs.params(), (b, width)), out_sharding=(None, "embed"))
-                for b in buckets
-            ]
-        )
-        self.norm = LayerNorm(width)
+        self.tables = nnx.List([init.normal((b, width), 0.02, (None, "embed")) for b in buckets])
+        self.norm = LayerNorm(width, init)
 
     def __call__(self, sizes: tuple[int, ...]) -> Float[Array, "n d"]:
         total = jnp.zeros((1, self.tables[0].shape[-1]))
@@ -41,10 +35,9 @@ class FactorisedPositions(nnx.Module):
 class TextPositions(nnx.Module):
     """A 1-D table, not dilated."""
 
-    def __init__(self, length: int, width: int, *, rngs: nnx.Rngs) -> None:
-        init = jax.nn.initializers.normal(0.02)
-        self.table = nnx.Param(init(rngs.params(), (length, width)), out_sharding=(None, "embed"))
-        self.norm = LayerNorm(width)
+    def __init__(self, length: int, width: int, init: Init) -> None:
+        self.table = init.normal((length, width), 0.02, (None, "embed"))
+        self.norm = LayerNorm(width, init)
 
     def __call__(self, length: int) -> Float[Array, "n d"]:
         if length > self.table.shape[0]:

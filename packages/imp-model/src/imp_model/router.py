@@ -6,16 +6,15 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from imp_model.config import ModelConfig
+from imp_model.init import Init
 
 
 class ExpertsChoose(nnx.Module):
     """A bias-free float32 projection and a softmax over experts; the gate is not renormalised."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, init: Init) -> None:
         self.config = config
-        init = jax.nn.initializers.normal(0.02)
-        kernel = init(rngs.params(), (config.width, config.num_experts))
-        self.kernel = nnx.Param(kernel, out_sharding=("embed", None))
+        self.kernel = init.normal((config.width, config.num_experts), 0.02, ("embed", None))
 
     def __call__(
         self, x: Float[Array, "g n d"], mask: Bool[Array, "g n"] | None
