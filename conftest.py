@@ -1,7 +1,9 @@
-"""Under pytest every jaxtyping annotation of ours is checked; in production it costs nothing."""
+"""Under pytest every annotation of ours is checked, jaxtyping's too; in production it is free."""
 
 import jaxtyping
 
+import typechecking
+
 PACKAGES = ["imp_data", "imp_model", "imp_train", "imp_eval"]
 
-jaxtyping.install_import_hook(PACKAGES, "beartype.beartype")
+jaxtyping.install_import_hook(PACKAGES, f"{typechecking.__name__}.typechecked")
