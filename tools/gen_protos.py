@@ -15,9 +15,7 @@ from importlib import resources
 from grpc_tools import protoc
 
 OUT = pathlib.Path("packages/imp-proto/src")
-PACKAGE_MARKER = (
-    '"""Generated from proto/imp_proto by tools/gen_protos.py; do not edit."""\n'
-)
+PACKAGE_MARKER = '"""Generated from proto/imp_proto by tools/gen_protos.py; do not edit."""\n'
 SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py")
 
 
@@ -29,9 +27,7 @@ def generate(root: pathlib.Path, out: pathlib.Path) -> None:
     source = root / "proto"
     protos = sorted(source.rglob("*.proto"))
     if not protos:
-        raise ValueError(
-            f"no .proto files under {source}; give the repository with --root"
-        )
+        raise ValueError(f"no .proto files under {source}; give the repository with --root")
     well_known = str(resources.files("grpc_tools") / "_proto")
     arguments = [
         f"-I{source}",
@@ -40,9 +36,7 @@ def generate(root: pathlib.Path, out: pathlib.Path) -> None:
         f"--pyi_out={out}",
     ]
     _protoc(arguments + [str(p.relative_to(source)) for p in protos])
-    services = [
-        p for p in protos if "\nservice " in "\n" + p.read_text(encoding="utf-8")
-    ]
+    services = [p for p in protos if "\nservice " in "\n" + p.read_text(encoding="utf-8")]
     if services:
         arguments = [f"-I{source}", f"-I{well_known}", f"--grpc_python_out={out}"]
         _protoc(arguments + [str(p.relative_to(source)) for p in services])
@@ -78,12 +72,8 @@ def stale(root: pathlib.Path) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 1 when --check finds stale code, 2 when protoc refuses."""
-    parser = argparse.ArgumentParser(
-        description="Generate the code of packages/imp-proto."
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="only say what is out of date"
-    )
+    parser = argparse.ArgumentParser(description="Generate the code of packages/imp-proto.")
+    parser.add_argument("--check", action="store_true", help="only say what is out of date")
     parser.add_argument(
         "--root",
         type=pathlib.Path,

@@ -1,8 +1,9 @@
 import pathlib
 import shutil
 
-import gen_protos
 import pytest
+
+import gen_protos
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 

@@ -103,7 +103,10 @@ class AudioView:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextView:
-    """SentencePiece ids, right-padded with 0: int32 [length]. Shards keep the text; the loader tokenizes."""
+    """SentencePiece ids, right-padded with 0: int32 [length].
+
+    Shards keep the text; the loader tokenizes.
+    """
 
     length: int
 

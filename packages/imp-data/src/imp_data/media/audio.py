@@ -97,7 +97,8 @@ def mel_filters(
 ) -> np.ndarray:
     """Weights from power bins to mel bands, float32 [window // 2 + 1, mels]; none for DC."""
     bins = _mel(np.arange(window // 2 + 1) * sample_rate / window)[:, None]
-    edges = np.linspace(_mel(np.array(fmin)), _mel(np.array(fmax)), num_mels + 2)
+    lowest, highest = _mel(np.array([fmin, fmax]))
+    edges = np.linspace(lowest, highest, num_mels + 2)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     rising = (bins - lower) / (centre - lower)
     falling = (upper - bins) / (upper - centre)

@@ -39,8 +39,8 @@ class TFRecordReader:
         offsets: list[int] = []
         with open(path, "rb") as file:
             size = path.stat().st_size
-            self._data = (
-                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else memoryview(b"")
+            self._data: mmap.mmap | bytes = (
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
             )
         position = 0
         while position < size:
