@@ -104,10 +104,13 @@ def running(bundle_path: pathlib.Path, config: ServerConfig) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def address(bundle_path: pathlib.Path, cache: pathlib.Path) -> Iterator[str]:
+def address(bundle_path: pathlib.Path, cache: pathlib.Path, request: pytest.FixtureRequest) -> str:
     """A server with collections in memory."""
-    with running(bundle_path, ServerConfig(port=0, batch_size=8, compilation_cache=cache)) as found:
-        yield found
+    stack = contextlib.ExitStack()
+    # Not by yield: pytest doesn't see that a type-checked generator is one.
+    request.addfinalizer(stack.close)  # noqa: PT021
+    config = ServerConfig(port=0, batch_size=8, compilation_cache=cache)
+    return stack.enter_context(running(bundle_path, config))
 
 
 def png(seed: int) -> bytes:

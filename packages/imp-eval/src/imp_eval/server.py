@@ -20,6 +20,7 @@ from imp_eval.inference import Encoder, use_compilation_cache
 from imp_eval.preprocess import Preprocessor
 from imp_eval.service import (
     ClassificationServicer,
+    Context,
     EmbeddingServicer,
     RetrievalServicer,
     StaleCollectionError,
@@ -83,7 +84,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or handler.unary_unary is None:
             return handler
 
-        async def call(request: object, context: grpc.aio.ServicerContext) -> object:
+        async def call(request: object, context: Context) -> object:
             try:
                 return await handler.unary_unary(request, context)
             except tuple(kind for kind, _ in _STATUS) as error:
@@ -96,7 +97,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         )
 
 
-async def _abort(context: grpc.aio.ServicerContext, error: Exception, method: str) -> None:
+async def _abort(context: Context, error: Exception, method: str) -> None:
     code = next(code for kind, code in _STATUS if isinstance(error, kind))
     if code is grpc.StatusCode.INTERNAL:
         logger.error("%s failed", method, exc_info=error)

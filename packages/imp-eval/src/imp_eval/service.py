@@ -5,6 +5,7 @@ Servicers raise our own errors; the server's interceptor turns them into gRPC st
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import grpc
 import numpy as np
@@ -17,6 +18,8 @@ from imp_eval.index import unit
 from imp_eval.preprocess import SERVICE_LIMITS
 from imp_proto.v1 import embedding_pb2, embedding_pb2_grpc, retrieval_pb2, retrieval_pb2_grpc
 
+# grpc.aio.ServicerContext in spirit; what grpc passes is no instance of it.
+Context: TypeAlias = Any
 _INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 _MAX_ID_CHARS = 512
 _MAX_METADATA_BYTES = 16 << 10
@@ -33,7 +36,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         self._engine = engine
 
     async def Embed(  # noqa: N802
-        self, request: embedding_pb2.EmbedRequest, context: grpc.aio.ServicerContext
+        self, request: embedding_pb2.EmbedRequest, context: Context
     ) -> embedding_pb2.EmbedResponse:
         limits = self._engine.limits
         limits.check_count(len(request.items), "items", limits.max_items)
@@ -54,7 +57,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         return response
 
     async def GetModel(  # noqa: N802
-        self, request: embedding_pb2.GetModelRequest, context: grpc.aio.ServicerContext
+        self, request: embedding_pb2.GetModelRequest, context: Context
     ) -> embedding_pb2.GetModelResponse:
         encoder, limits = self._engine.encoder, self._engine.limits
         return embedding_pb2.GetModelResponse(
@@ -90,7 +93,7 @@ class ClassificationServicer(embedding_pb2_grpc.ClassificationServiceServicer):
         self._engine = engine
 
     async def Classify(  # noqa: N802
-        self, request: embedding_pb2.ClassifyRequest, context: grpc.aio.ServicerContext
+        self, request: embedding_pb2.ClassifyRequest, context: Context
     ) -> embedding_pb2.ClassifyResponse:
         limits = self._engine.limits
         limits.check_count(len(request.inputs), "inputs", limits.max_items)
@@ -133,7 +136,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
         self._collections = collections
 
     async def CreateCollection(  # noqa: N802
-        self, request: retrieval_pb2.CreateCollectionRequest, context: grpc.aio.ServicerContext
+        self, request: retrieval_pb2.CreateCollectionRequest, context: Context
     ) -> retrieval_pb2.Collection:
         encoder = self._engine.encoder
         pair = self._engine.pair(request.modality, request.query_modality)
@@ -147,20 +150,20 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
         return _describe(await asyncio.to_thread(self._collections.create, config))
 
     async def ListCollections(  # noqa: N802
-        self, request: retrieval_pb2.ListCollectionsRequest, context: grpc.aio.ServicerContext
+        self, request: retrieval_pb2.ListCollectionsRequest, context: Context
     ) -> retrieval_pb2.ListCollectionsResponse:
         return retrieval_pb2.ListCollectionsResponse(
             collections=[_describe(c) for c in self._collections.all()]
         )
 
     async def DropCollection(  # noqa: N802
-        self, request: retrieval_pb2.DropCollectionRequest, context: grpc.aio.ServicerContext
+        self, request: retrieval_pb2.DropCollectionRequest, context: Context
     ) -> retrieval_pb2.DropCollectionResponse:
         await asyncio.to_thread(self._collections.drop, request.name)
         return retrieval_pb2.DropCollectionResponse()
 
     async def Upsert(  # noqa: N802
-        self, request: retrieval_pb2.UpsertRequest, context: grpc.aio.ServicerContext
+        self, request: retrieval_pb2.UpsertRequest, context: Context
     ) -> retrieval_pb2.UpsertResponse:
         limits = self._engine.limits
         limits.check_count(len(request.items), "items", limits.max_items)
@@ -189,7 +192,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
         )
 
     async def Delete(  # noqa: N802
-        self, request: retrieval_pb2.DeleteRequest, context: grpc.aio.ServicerContext
+        self, request: retrieval_pb2.DeleteRequest, context: Context
     ) -> retrieval_pb2.DeleteResponse:
         self._engine.limits.check_count(len(request.ids), "ids", 100_000)
         collection = self._collections.get(request.collection)
@@ -197,7 +200,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
         return retrieval_pb2.DeleteResponse(num_deleted=deleted)
 
     async def Search(  # noqa: N802
-        self, request: retrieval_pb2.SearchRequest, context: grpc.aio.ServicerContext
+        self, request: retrieval_pb2.SearchRequest, context: Context
     ) -> retrieval_pb2.SearchResponse:
         k = _k(request.k, 10, self._engine.limits.max_k, "k")
         collection = self._collections.get(request.collection)
@@ -231,7 +234,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
         self,
         collection: Collection,
         items: Sequence[retrieval_pb2.UpsertItem],
-        context: grpc.aio.ServicerContext,
+        context: Context,
     ) -> list[np.ndarray | ValueError]:
         config = collection.config
         vectors: list[np.ndarray | ValueError | Query] = []
@@ -255,14 +258,14 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
 
 
 async def _embed(
-    engine: Engine, queries: Sequence[Query | ValueError], context: grpc.aio.ServicerContext
+    engine: Engine, queries: Sequence[Query | ValueError], context: Context
 ) -> list[np.ndarray | ValueError]:
     good = [query for query in queries if isinstance(query, Query)]
     results = iter(await engine.embed(good, deadline=_deadline(context)) if good else ())
     return [next(results) if isinstance(query, Query) else query for query in queries]
 
 
-def _deadline(context: grpc.aio.ServicerContext) -> float | None:
+def _deadline(context: Context) -> float | None:
     remaining = context.time_remaining()
     return None if remaining is None else asyncio.get_running_loop().time() + remaining
 

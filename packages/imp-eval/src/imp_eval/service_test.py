@@ -12,23 +12,24 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from imp_data import media
-from imp_model import bundle
-from imp_proto.v1 import embedding_pb2
 
+from imp_data import media
 from imp_eval import zero_shot
 from imp_eval.client import Client, Input, ItemFailure, ServiceError, text
 from imp_eval.conftest import MAKERS, VIEWS, png, running, save_bundle, wav
 from imp_eval.preprocess import Preprocessor
 from imp_eval.server import ServerConfig, serve
+from imp_model import bundle
+from imp_proto.v1 import embedding_pb2
 
 TARGETS = {"image": "text", "video": "text", "audio": "video", "text": "image"}
 
 
 @pytest.fixture
-def client(address):
-    with Client(address) as made:
-        yield made
+def client(address, request):
+    made = Client(address)
+    request.addfinalizer(made.close)  # noqa: PT021
+    return made
 
 
 def inputs(modality: str, n: int) -> list[Input]:
@@ -141,7 +142,8 @@ def test_requests_that_make_no_sense_are_refused(client) -> None:
     with refused("INVALID_ARGUMENT", "class names are over the limit"):
         client.classify(one, [str(i) for i in range(2001)])
     with refused("INVALID_ARGUMENT", "prompts are over the limit of 20000"):
-        client.classify(one, [str(i) for i in range(2000)], templates=["{} %d" % i for i in range(11)])
+        templates = ["{}" + "!" * i for i in range(11)]
+        client.classify(one, [str(i) for i in range(2000)], templates=templates)
 
 
 def test_classification_is_the_softmax_over_averaged_prompts(client, encoder) -> None:
@@ -203,7 +205,8 @@ def test_hostile_retrieval_requests(client) -> None:
     nan = vector.copy()
     nan[3] = np.nan
     failures = client.upsert(
-        "small", {"nan": nan, "short": vector[:5], "zero": 0 * vector, "": vector, "x" * 513: vector}
+        "small",
+        {"nan": nan, "short": vector[:5], "zero": 0 * vector, "": vector, "x" * 513: vector},
     )
     assert len(failures) == 5
     assert "number 3 of the vector is nan" in failures["nan"].message
@@ -257,7 +260,7 @@ def test_overload_and_deadlines_through_the_wire(bundle_path, cache) -> None:
     )
     with running(bundle_path, slow) as address, Client(address, attempts=1) as client:
         with Client(address, timeout=0.3, attempts=1) as hasty:
-            with refused("DEADLINE_EXCEEDED", ""):
+            with refused("DEADLINE_EXCEEDED", "(?i)deadline"):
                 hasty.embed([text("too slow")], "image")
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             many = pool.submit(client.embed, [text(f"{i}") for i in range(255)], "image")
