@@ -212,6 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("jax").setLevel(logging.WARNING)
     try:
         return tyro.extras.subcommand_cli_from_dict(
             {

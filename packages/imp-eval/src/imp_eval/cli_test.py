@@ -1,0 +1,95 @@
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from imp_eval.cli import main
+from imp_eval.conftest import png, wav
+
+
+@pytest.fixture
+def folder(tmp_path) -> pathlib.Path:
+    for i in range(3):
+        path = tmp_path / "pictures" / f"class-{i % 2}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(i))
+    (tmp_path / "pictures" / "notes.md").write_text("not ours")
+    return tmp_path / "pictures"
+
+
+def test_index_search_classify_embed(address, folder, capsys, tmp_path) -> None:
+    at = ["--address", address]
+    assert main(["index", str(folder), "--collection", "cli", *at]) == 0
+    assert "3 of 3 image files indexed into cli" in capsys.readouterr().out
+    assert main(["search", "a", "red", "thing", "--collection", "cli", "--k", "2", *at]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    one = folder / "class-1" / "1.png"
+    assert main(["search", "--file", str(one), "--collection", "cli", *at]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "1.0000\tclass-1/1.png\tfolder=class-1"
+    assert main(["classify", str(one), "--classes", "cat", "dog", *at]) == 0
+    assert capsys.readouterr().out.startswith(f"{one}\t")
+    out = tmp_path / "vectors.npz"
+    assert main(["embed", str(one), "--target", "text", "--out", str(out), *at]) == 0
+    with np.load(out) as arrays:
+        assert arrays["ids"].tolist() == [str(one)]
+        assert arrays["vectors"].shape == (1, 32)
+
+
+def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp_path) -> None:
+    at = ["--address", address]
+    broken, empty = tmp_path / "broken.png", tmp_path / "empty"
+    broken.write_bytes(png(0)[:200])
+    empty.mkdir()
+    (folder / "sound.wav").write_bytes(wav(0))
+    cases = [
+        (["serve", "--bundle", str(empty)], "holds no bundle"),
+        (["serve", "--bundle", str(empty), "--port", "70000"], "must lie within 0-65535"),
+        (["embed", "gone.png", *at], "no file gone.png"),
+        (["embed", "what.xyz", *at], "tells no modality; give it with --modality"),
+        (["embed", str(broken), *at], f"{broken}: not a readable image"),
+        (["embed", str(broken), "--modality", "smell", *at], "'smell' is unknown"),
+        (["embed", *at], "nothing to do; give files"),
+        (["search", "x", "--collection", "none", *at], "no collection 'none'"),
+        (["search", "--collection", "none", *at], "give either words or --file"),
+        (["classify", str(broken), *at], "holds no class names"),
+        (["index", str(empty), "--collection", "x", *at], "holds no media files"),
+        (["index", str(folder), "--collection", "x", *at], "3 image, 1 audio files; choose"),
+        (["index", "gone", "--collection", "x", *at], "no folder gone"),
+    ]
+    for argv, message in cases:
+        assert main(argv) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("imp-eval: ")
+        assert message in line
+
+
+def test_nobody_at_the_address(capsys, monkeypatch) -> None:
+    start = time.monotonic()
+    assert main(["search", "x", "--collection", "c", "--address", "127.0.0.1:1"]) == 2
+    assert time.monotonic() - start < 20
+    [line] = capsys.readouterr().err.splitlines()
+    assert "no server answers at 127.0.0.1:1; start one with `imp-eval serve" in line
+
+
+def test_serve_as_a_process_until_sigterm(bundle_path, cache, tmp_path) -> None:
+    port_file = tmp_path / "port"
+    command = [sys.executable, "-m", "imp_eval.cli", "serve", "--bundle", str(bundle_path)]
+    command += ["--port", "0", "--port-file", str(port_file), "--batch-size", "8"]
+    command += ["--compilation-cache", str(cache), "--data", str(tmp_path / "data")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        line = run.stdout.readline().strip()
+        port = int(port_file.read_text())
+        assert line == f"ready on 127.0.0.1:{port}"
+        assert main(["embed", "--text", "hi", "--target", "image", "--address", line[9:]]) == 0
+        os.kill(run.pid, signal.SIGTERM)
+        _, errors = run.communicate(timeout=30)
+    assert run.returncode == 0
+    assert "Traceback" not in errors
