@@ -42,6 +42,8 @@ _EXIF_ORIENTATION = 0x0112
 # A JPEG is decoded at the smallest scale that keeps this many pixels for each one wanted, so that
 # the resize's own filter still decides what the result looks like.
 _DRAFT_MARGIN = 2
+# What Pillow warns of is refused here or harmless; a filter set for one call is not thread-safe.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def load_many(
@@ -60,15 +62,13 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = N
     """
     limits.check_bytes(data)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as encoded:
-                limits.check_pixels(*encoded.size)
-                if size is not None:
-                    encoded.draft(None, (size * _DRAFT_MARGIN, size * _DRAFT_MARGIN))
-                encoded.load()
-                orientation = encoded.getexif().get(_EXIF_ORIENTATION)
-                picture = to_rgb(encoded)
+        with Image.open(io.BytesIO(data)) as encoded:
+            limits.check_pixels(*encoded.size)
+            if size is not None:
+                encoded.draft(None, (size * _DRAFT_MARGIN, size * _DRAFT_MARGIN))
+            encoded.load()
+            orientation = encoded.getexif().get(_EXIF_ORIENTATION)
+            picture = to_rgb(encoded)
     except MediaError:
         raise
     except _BROKEN as error:

@@ -72,6 +72,8 @@ def build_dataset(
         raise ValueError(f"max_reject_share {max_reject_share} must be within 0 and 1")
     if texts := [view.key for view in views if isinstance(view, TextView)]:
         raise ValueError(f"view {texts[0]} isn't stored: shards keep the text; leave it out")
+    if not views:
+        raise ValueError("no views to build; write --views image-64, for example")
     modalities = {view.modality for view in views}
     items = sources.read(source, modalities=modalities, caption_from=caption_from)
     plan = plan_lib.make_plan(

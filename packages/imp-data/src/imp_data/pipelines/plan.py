@@ -89,9 +89,7 @@ def make_plan(
     seed: int = 0,
     shard_examples: int | None = None,
 ) -> Plan:
-    """Raises ValueError for no views, or two views of one key."""
-    if not views:
-        raise ValueError("no views to build; write --views image-64, for example")
+    """Raises ValueError for two views of one key. `views` has at least one."""
     if len({view.key for view in views}) != len(views):
         raise ValueError(f"two views share a key: {', '.join(view.key for view in views)}")
     if shard_examples is not None and shard_examples < 1:
