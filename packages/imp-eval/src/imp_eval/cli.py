@@ -241,12 +241,12 @@ def _files_of(folder: pathlib.Path, modality: str | None) -> tuple[list[pathlib.
             found.append((path, clients.modality_of(path)))
     kinds = Counter(kind for _, kind in found)
     # A video's sound is audio as well.
-    accepted = {"audio": ("audio", "video")}.get(modality or "", (modality,))
+    accepted = {modality, "video"} if modality == "audio" else {modality}
     if modality is None:
         if len(kinds) > 1:
             several = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
             raise ValueError(f"{folder} holds {several} files; choose with --modality")
-        accepted = tuple(kinds)
+        accepted = set(kinds)
     files = [path for path, kind in found if kind in accepted]
     if not files:
         raise ValueError(f"{folder} holds no {modality or 'media'} files")

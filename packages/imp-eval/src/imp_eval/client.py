@@ -46,6 +46,13 @@ def text(value: str) -> Input:
     return Input(text=value)
 
 
+def media(modality: str, data: bytes) -> Input:
+    """An encoded file's bytes as an input."""
+    value = Input()
+    setattr(value, modality, data)
+    return value
+
+
 def modality_of(path: pathlib.Path) -> str:
     """By the file's suffix. Raises ValueError for one that says nothing."""
     for modality, suffixes in _SUFFIXES.items():
@@ -72,7 +79,7 @@ def read_file(path: str | pathlib.Path, modality: str | None = None) -> Input:
             return Input(text=path.read_text("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: not UTF-8 text ({error.reason})") from error
-    return Input(**{kind: path.read_bytes()})
+    return media(kind, path.read_bytes())
 
 
 class Client:

@@ -15,7 +15,7 @@ import soundfile
 from PIL import Image
 
 from imp_data.tokenizer import Tokenizer
-from imp_data.views import AudioView, ImageView, TextView, VideoView, to_json
+from imp_data.views import AudioView, ImageView, TextView, VideoView, View, to_json
 from imp_eval.inference import Encoder, use_compilation_cache
 from imp_eval.server import ServerConfig, serve
 from imp_model import bundle
@@ -23,7 +23,7 @@ from imp_model.config import ModelConfig
 from imp_model.model import Model
 
 PAIRS = (("image", "text"), ("video", "text"), ("audio", "video"))
-VIEWS = {
+VIEWS: dict[str, View] = {
     "image": ImageView(size=32),
     "video": VideoView(frames=4, size=32, fps=8.0),
     "audio": AudioView(frames=16, num_mels=32),

@@ -18,7 +18,8 @@ STEPS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(steps=STEPS, k=st.integers(1, 9))
 def test_index_behaves_like_a_dict_sorted_by_cosine(steps, k) -> None:
-    index, model, rng = Index(3), {}, np.random.default_rng(0)
+    index, rng = Index(3), np.random.default_rng(0)
+    model: dict[str, tuple[np.ndarray, str]] = {}
     for number, (change, keys) in enumerate(steps):
         if change == "upsert":
             # Few distinct values, so that scores tie.

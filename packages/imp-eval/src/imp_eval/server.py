@@ -89,6 +89,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                 return await handler.unary_unary(request, context)
             except tuple(kind for kind, _ in _STATUS) as error:
                 await _abort(context, error, handler_call_details.method)
+                raise AssertionError("abort raises") from error
 
         return grpc.unary_unary_rpc_method_handler(
             call,

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from imp_data import media
 from imp_eval import zero_shot
 from imp_eval.client import Client, Input, ItemFailure, ServiceError, text
+from imp_eval.client import media as media_input
 from imp_eval.conftest import MAKERS, VIEWS, png, running, save_bundle, wav
 from imp_eval.preprocess import Preprocessor
 from imp_eval.server import ServerConfig, serve
@@ -35,7 +36,7 @@ def client(address, request):
 def inputs(modality: str, n: int) -> list[Input]:
     if modality == "text":
         return [text(f"word {i} of a green thing") for i in range(n)]
-    return [Input(**{modality: MAKERS[modality](i)}) for i in range(n)]
+    return [media_input(modality, MAKERS[modality](i)) for i in range(n)]
 
 
 def test_bits_do_not_depend_on_company(address, encoder, bundle_path) -> None:
@@ -43,7 +44,7 @@ def test_bits_do_not_depend_on_company(address, encoder, bundle_path) -> None:
     items = [(value, TARGETS[m]) for m in TARGETS for value in inputs(m, 4)]
     items += [(value, "video") for value in inputs("text", 4)]
     with Client(address) as client:
-        alone = [client.embed([value], target)[0].tobytes() for value, target in items]
+        alone = [np.asarray(client.embed([v], target)[0]).tobytes() for v, target in items]
     assert len(set(alone)) == len(alone)
 
     def caller(seed: int) -> int:
@@ -70,8 +71,9 @@ def test_bits_do_not_depend_on_company(address, encoder, bundle_path) -> None:
     # And the same as the encoder in this process, over imp_data's own decoding.
     arrays = media.load(items[0][0].image, VIEWS["image"])[None]
     assert encoder.embed("image", arrays, ("image", "text"))[0].tobytes() == alone[0]
-    tokens = Preprocessor(VIEWS, bundle.load(bundle_path).tokenizer_path).texts([items[12][0].text])
-    assert encoder.embed("text", np.stack(tokens), ("text", "image"))[0].tobytes() == alone[12]
+    preprocessor = Preprocessor(VIEWS, bundle.load(bundle_path).tokenizer_path)
+    tokens = np.asarray(preprocessor.texts([items[12][0].text]))
+    assert encoder.embed("text", tokens, ("text", "image"))[0].tobytes() == alone[12]
 
 
 def test_model_says_what_it_is(client, encoder) -> None:
