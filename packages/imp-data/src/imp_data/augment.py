@@ -59,6 +59,7 @@ class Augment:
 
     def pictures(self, clips: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """uint8 [b, t, h, w, 3], h = w."""
+        clips = np.ascontiguousarray(clips)
         size = clips.shape[2]
         low, high = self.crop_scale
         side = (low + (high - low) * randomness.uniform(keys, _SCALE)) * size
