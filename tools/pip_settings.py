@@ -45,16 +45,16 @@ def settings(listing: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def uv_options(pip: Mapping[str, str]) -> list[str]:
-    """What has uv install from where pip would."""
+    """What has uv install from where pip would, extra indexes left out.
+
+    pip takes the best file of all indexes; uv takes a version's files from the first index that has
+    it, be the only wheel there one without the library that it should carry.
+    """
     options = _cert("SSL_CERT_FILE", pip)
     if _on(pip.get("no-index", "")):
         options.append("--no-index")
     elif pip.get("index-url"):
         options.append(f"--default-index={pip['index-url']}")
-    extra = pip.get("extra-index-url", "").split()
-    options += [f"--index={index}" for index in extra]
-    if extra:  # pip takes the best of all indexes; the locks' hashes make that safe
-        options.append("--index-strategy=unsafe-best-match")
     options += [f"--find-links={place}" for place in pip.get("find-links", "").split()]
     options += [f"--allow-insecure-host={h}" for h in pip.get("trusted-host", "").split()]
     return options

@@ -22,13 +22,10 @@ def test_later_sections_win_and_the_environment_wins_over_all() -> None:
     }
 
 
-def test_uv_is_told_all_of_it() -> None:
+def test_uv_is_told_all_but_extra_indexes() -> None:
     assert pip_settings.uv_options(pip_settings.settings(LISTING, {})) == [
         "SSL_CERT_FILE=/env/ca.pem",
         "--default-index=https://mirror.example/simple",
-        "--index=file:///a/simple",
-        "--index=https://b.example/simple",
-        "--index-strategy=unsafe-best-match",
         "--find-links=/opt/wheels",
     ]
 
