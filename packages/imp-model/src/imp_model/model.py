@@ -94,7 +94,11 @@ class Model(nnx.Module):
     def embed(self, modality: str, inputs: Num[Array, "b ..."], pair: Pair) -> Float[Array, "b d"]:
         """Unit vectors in the space that `pair` = (source, target) shares; source is `modality`."""
         assert pair[0] == modality, f"a {modality} has no head {pair}"
-        return self.parts[head_part(*pair)](self.encode(modality, inputs)[0])
+        return self.contrast(self.encode(modality, inputs)[0], pair)
+
+    def contrast(self, pooled: Float[Array, "b d"], pair: Pair) -> Float[Array, "b d"]:
+        """The pooled encoding of pair's source as a unit vector in the pair's space."""
+        return self.parts[head_part(*pair)](pooled)
 
     def logit_scale(self, pair: Pair) -> Float[Array, ""]:
         return self.parts[temperature_part(pair)]()

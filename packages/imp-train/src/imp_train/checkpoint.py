@@ -1,0 +1,78 @@
+"""Checkpoints: parameters, moments and positions, saved in the background by Orbax."""
+
+import json
+from pathlib import Path
+
+import orbax.checkpoint as ocp
+
+from imp_train.state import TrainState
+
+
+class Checkpoints:
+    """The last few saves of a run; one interrupted half-way is never taken for whole."""
+
+    def __init__(self, directory: Path, *, keep: int = 2) -> None:
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep, create=True, cleanup_tmp_directories=True
+            ),
+        )
+
+    def save(self, state: TrainState) -> None:
+        progress = {
+            "step": state.step,
+            "positions": state.positions,
+            "skipped": state.skipped,
+        }
+        self._manager.save(
+            state.step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state.arrays()), progress=ocp.args.JsonSave(progress)
+            ),
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def restore(self, state: TrainState) -> TrainState:
+        """The latest save in `state`'s structure, or `state` itself if there is none."""
+        step = self._manager.latest_step()
+        if step is None:
+            return state
+        saved = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(state.arrays()), progress=ocp.args.JsonRestore()
+            ),
+        )
+        progress = saved["progress"]
+        restored = state.with_arrays(saved["state"])
+        restored.step = progress["step"]
+        restored.positions = dict(progress["positions"])
+        restored.skipped = progress["skipped"]
+        return restored
+
+    def close(self) -> None:
+        """Waits for a save under way."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def check_experiment(workdir: Path, text: str) -> None:
+    """A workdir belongs to one experiment: records it, or raises ValueError if it is another's."""
+    path = workdir / "experiment.json"
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text)
+        temporary.replace(path)
+        return
+    if path.read_text() != text:
+        ours, theirs = json.loads(text), json.loads(path.read_text())
+        differs = [k for k in ours if ours[k] != theirs.get(k)]
+        raise ValueError(
+            f"{workdir} holds another experiment (it differs in {', '.join(differs)}); "
+            "choose another --workdir, or delete it"
+        )

@@ -1,0 +1,103 @@
+"""Experiment: everything a run is, as one frozen value; its JSON lies beside each checkpoint."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imp_data.views import View
+from imp_model.config import ModelConfig
+from imp_model.model import Pair
+from imp_train.sampler import Sampler
+from imp_train.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Adam with warm-up and cosine decay (IMP section 4.1: peak 1e-3, no weight decay)."""
+
+    peak_rate: float = 1e-3
+    warmup_steps: int = 0
+    end_factor: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    max_skipped: int = 20
+
+    def __post_init__(self) -> None:
+        if self.peak_rate <= 0:
+            raise ValueError(f"peak_rate {self.peak_rate} must be above 0")
+        if self.clip_norm <= 0:
+            raise ValueError(f"clip_norm {self.clip_norm} must be above 0; 1.0 is usual")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """`views` are what the bundle is served with, one a modality; `tokenizer` is the SentencePiece
+    file of every text view, None if no task reads text."""
+
+    name: str
+    model: ModelConfig
+    tasks: tuple[Task, ...]
+    steps: int
+    optimizer: OptimizerConfig
+    sampler: Sampler
+    views: tuple[View, ...]
+    tokenizer: Path | None = None
+    seed: int = 0
+    checkpoint_every: int = 100
+    log_every: int = 10
+    equal_tokens: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ValueError(f"experiment {self.name!r} has no task")
+        if self.steps < 1:
+            raise ValueError(f"steps {self.steps} must be at least 1")
+        names = [task.name for task in self.tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"experiment {self.name!r} names task {twice[0]!r} twice")
+        reads_text = any("text" in task.objective.modalities for task in self.tasks)
+        if reads_text and self.tokenizer is None:
+            raise ValueError(f"experiment {self.name!r} reads text but has no tokenizer")
+        self._check_tokens()
+
+    def _check_tokens(self) -> None:
+        """A task's variants must cost alike: at most `equal_tokens` times the cheapest of them."""
+        for task in self.tasks:
+            totals = {v.name: _visible_tokens(v.tokens(self.model)) for v in task.variants}
+            low, high = min(totals.values()), max(totals.values())
+            if high > self.equal_tokens * low:
+                raise ValueError(
+                    f"task {task.name!r} has unequal tokens a batch {totals}; change the batch "
+                    f"sizes, or allow it with equal_tokens={high / low:.2f}"
+                )
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Every pair of modalities that some task contrasts, once, in the order of the tasks."""
+        return tuple(dict.fromkeys(p for task in self.tasks for p in task.objective.pairs))
+
+
+def _visible_tokens(tokens: Mapping[str, int]) -> int:
+    """Text is left out: its length is the data's, not a resolution that is traded."""
+    return sum(n for modality, n in tokens.items() if modality != "text" or len(tokens) == 1)
+
+
+def to_json(experiment: Experiment) -> str:
+    """Stable text of the resolved experiment; equal experiments give equal text."""
+
+    def encode(value: Any) -> Any:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            return {"type": type(value).__name__} | fields
+        if isinstance(value, Path):
+            return str(value)
+        if isinstance(value, Mapping):
+            return dict(value)
+        raise TypeError(f"{value!r} has no place in an experiment's JSON")
+
+    return json.dumps(experiment, default=encode, indent=1)

@@ -1,0 +1,1 @@
+"""An experiment is a Python function that returns an Experiment."""

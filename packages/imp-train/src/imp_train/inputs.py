@@ -1,0 +1,91 @@
+"""Inputs: the schedule of tasks, and their batches made ahead of the device."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from imp_data.batch import Batch
+from imp_data.datasets import Dataset
+from imp_data.loader import Loader
+from imp_data.prefetch import Prefetch
+from imp_data.tokenizer import Tokenizer
+from imp_train.config import Experiment
+from imp_train.tasks import Task, Variant
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What one step trains; `key` names its loader's position."""
+
+    task: Task
+    variant: Variant
+
+    @property
+    def key(self) -> str:
+        return f"{self.task.name}/{self.variant.name}"
+
+
+class Schedule:
+    """step -> Choice, pure: task by weight, variants of a task uniformly."""
+
+    def __init__(self, experiment: Experiment, datasets: Mapping[str, Dataset]) -> None:
+        self._experiment = experiment
+        self.choices: list[Choice] = []
+        self.weights: list[float] = []
+        for task in experiment.tasks:
+            weight = task.weight or float(datasets[task.name].num_examples[task.split])
+            for variant in task.variants:
+                self.choices.append(Choice(task, variant))
+                self.weights.append(weight / len(task.variants))
+
+    def __call__(self, step: int) -> Choice:
+        sampler, seed = self._experiment.sampler, self._experiment.seed
+        return self.choices[sampler(self.weights, seed, step)]
+
+
+def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
+    """Each task's dataset. Raises ValueError if it lacks what the objective needs."""
+    datasets = {}
+    for task in experiment.tasks:
+        dataset = Dataset.load(task.dataset)
+        dataset.check_split(task.split)
+        if task.objective.labelled and not dataset.label_names:
+            raise ValueError(
+                f"task {task.name!r} needs labels, dataset {dataset.name} at {task.dataset} has none"
+            )
+        datasets[task.name] = dataset
+    return datasets
+
+
+class Inputs:
+    """Batches in the schedule's order from any step; `positions` say where each loader stands."""
+
+    def __init__(self, experiment: Experiment, datasets: Mapping[str, Dataset]) -> None:
+        self.schedule = Schedule(experiment, datasets)
+        self._steps = experiment.steps
+        tokenizer = Tokenizer.load(experiment.tokenizer) if experiment.tokenizer else None
+        self._loaders: dict[str, Loader] = {}
+        for index, choice in enumerate(self.schedule.choices):
+            objective = choice.task.objective
+            self._loaders[choice.key] = Loader(
+                datasets[choice.task.name],
+                split=choice.task.split,
+                views=choice.variant.views,
+                batch_size=choice.variant.batch_size,
+                seed=experiment.seed * 1000 + index,
+                tokenizer=tokenizer,
+                augment=choice.task.augment,
+                texts=getattr(objective, "texts", "caption"),
+                prompts=getattr(objective, "prompts", ()),
+            )
+
+    def batches(self, start: int, positions: Mapping[str, int]) -> Prefetch[tuple[Choice, Batch]]:
+        """Steps start, start + 1, …, made in a thread."""
+        ahead = dict(positions)
+
+        def make(step: int) -> tuple[Choice, Batch]:
+            choice = self.schedule(step)
+            position = ahead.get(choice.key, 0)
+            ahead[choice.key] = position + 1
+            return choice, self._loaders[choice.key].batch(position)
+
+        return Prefetch(make, start=start, stop=self._steps, depth=4)

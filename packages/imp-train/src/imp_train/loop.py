@@ -1,0 +1,170 @@
+"""The AGD loop (IMP, Algorithm 1): sample a task, take one step on it alone, repeat."""
+
+import dataclasses
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import jax
+import numpy as np
+
+from imp_data.datasets import Dataset
+from imp_data.views import to_json as view_to_json
+from imp_model import bundle
+from imp_model.model import Model, classifier_part
+from imp_train import optimizer
+from imp_train.checkpoint import Checkpoints, check_experiment
+from imp_train.compile import CompiledSteps
+from imp_train.config import Experiment, to_json
+from imp_train.inputs import Inputs, load_datasets
+from imp_train.metrics import Metrics
+from imp_train.state import TrainState
+from imp_train.step import groups_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a call to `train` did; `seconds` by what they were spent on."""
+
+    finished: bool
+    step: int
+    seconds: dict[str, float]
+    signatures: int
+
+
+def classifiers(experiment: Experiment, datasets: dict[str, Dataset]) -> dict[str, tuple[str, ...]]:
+    """Label names by classifier, of the tasks that train one."""
+    return {
+        task.objective.classifier: datasets[task.name].label_names  # type: ignore[attr-defined]
+        for task in experiment.tasks
+        if any(part.startswith(classifier_part("")) for part in task.objective.parts)
+    }
+
+
+def initial_state(experiment: Experiment, labels: dict[str, tuple[str, ...]]) -> TrainState:
+    model = Model.create(
+        experiment.model,
+        pairs=experiment.pairs,
+        classifiers={name: len(classes) for name, classes in labels.items()},
+        seed=experiment.seed,
+    )
+    parts = dict(model.parts)
+    return TrainState(
+        step=0, parts=parts, moments=optimizer.init(experiment.optimizer, parts), positions={}
+    )
+
+
+def train(
+    experiment: Experiment, workdir: Path, *, progress: bool = True, stop_after: int | None = None
+) -> Summary:
+    """Trains until `experiment.steps`, resuming what `workdir` holds; writes `workdir/bundle`.
+
+    SIGTERM and SIGINT save and return with `finished=False`, as does reaching `stop_after` steps.
+    Raises ValueError for a workdir of another experiment, FloatingPointError once
+    `optimizer.max_skipped` updates were not finite.
+    """
+    began = time.perf_counter()
+    datasets = load_datasets(experiment)
+    check_experiment(workdir, to_json(experiment))
+    inputs = Inputs(experiment, datasets)
+    labels = classifiers(experiment, datasets)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    state = checkpoints.restore(initial_state(experiment, labels))
+    end = min(experiment.steps, stop_after or experiment.steps)
+    waited = 0.0
+    if state.step < end:
+        soon = [inputs.schedule(step) for step in range(state.step, min(end, state.step + 200))]
+        order = {choice.key: choice for choice in [*soon, *inputs.schedule.choices]}
+        steps = CompiledSteps(experiment, state, list(order.values()))
+        metrics = Metrics(workdir, start=state.step, steps=experiment.steps, progress=progress)
+        batches = inputs.batches(state.step, state.positions)
+        root = jax.random.key(experiment.seed)
+        try:
+            with _stop_signals() as stopped:
+                while state.step < end and not stopped:
+                    asked = time.perf_counter()
+                    choice, batch = next(batches)
+                    waited += time.perf_counter() - asked
+                    program = steps[choice]
+                    names = choice.task.objective.parts
+                    parts, moments, values = program(
+                        {name: state.parts[name] for name in names},
+                        {name: state.moments[name] for name in names},
+                        batch.inputs,
+                        groups_of(choice.task, batch),
+                        np.int32(state.step),
+                        jax.random.fold_in(root, state.step),
+                    )
+                    state.parts |= parts
+                    state.moments |= moments
+                    metrics.add(state.step, choice, values)
+                    state.positions[choice.key] = state.positions.get(choice.key, 0) + 1
+                    state.step += 1
+                    if state.step % experiment.log_every == 0:
+                        state.skipped += metrics.flush()
+                        _check_skipped(experiment, state, choice.task.name)
+                    if state.step % experiment.checkpoint_every == 0:
+                        checkpoints.save(state)
+            state.skipped += metrics.flush()
+            if checkpoints.latest_step != state.step:
+                checkpoints.save(state)
+        finally:
+            batches.close()
+            steps.close()
+            metrics.close()
+        compiled, signatures = steps.seconds, len(steps)
+    else:
+        compiled, signatures = 0.0, 0
+    checkpoints.close()
+    finished = state.step >= experiment.steps
+    if finished:
+        write_bundle(experiment, state, labels, workdir / "bundle")
+    seconds = {"total": time.perf_counter() - began, "compile": compiled, "waiting": waited}
+    return Summary(finished=finished, step=state.step, seconds=seconds, signatures=signatures)
+
+
+def write_bundle(
+    experiment: Experiment, state: TrainState, labels: dict[str, tuple[str, ...]], path: Path
+) -> None:
+    """What serving needs: the experiment's views, pairs and classifiers with the parameters."""
+    bundle.save(
+        path,
+        Model(experiment.model, state.parts),
+        pairs=experiment.pairs,
+        classifiers=labels,
+        views={view.modality: view_to_json(view) for view in experiment.views},
+        tokenizer=experiment.tokenizer.read_bytes() if experiment.tokenizer else None,
+        metadata={"experiment": experiment.name, "step": state.step, "seed": experiment.seed},
+    )
+
+
+def _check_skipped(experiment: Experiment, state: TrainState, task: str) -> None:
+    if state.skipped > experiment.optimizer.max_skipped:
+        raise FloatingPointError(
+            f"{state.skipped} updates had a non-finite loss or gradient by step {state.step} (last "
+            f"task {task!r}); lower the rate {experiment.optimizer.peak_rate} or look at its data"
+        )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT instead of ending the process; a second one does end it."""
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        log.warning("%s: saving, then stopping", signal.Signals(number).name)
+        caught.append(number)
+        signal.signal(number, before[number])
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,112 @@
+"""Metrics: one JSON line a step, TensorBoard beside it, and the live line a person reads."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from imp_train.inputs import Choice
+
+
+class Metrics:
+    """Scalars stay on the device until `flush`; what a resumed run repeats is cut off first."""
+
+    def __init__(self, workdir: Path, *, start: int, steps: int, progress: bool) -> None:
+        self._path = workdir / "metrics.jsonl"
+        _keep_before(self._path, start)
+        self._file = self._path.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start)
+        self._pending: list[tuple[int, Choice, dict[str, jax.Array]]] = []
+        self._losses: dict[str, float] = {}
+        self._bar = tqdm(
+            total=steps,
+            initial=start,
+            unit="step",
+            desc="train",
+            disable=None if progress else True,
+        )
+
+    def add(self, step: int, choice: Choice, values: dict[str, jax.Array]) -> None:
+        self._pending.append((step, choice, values))
+        self._bar.update()
+
+    def flush(self) -> int:
+        """Writes what is pending; the number of skipped updates among it."""
+        skipped = 0
+        pending, self._pending = self._pending, []
+        for step, choice, values in jax.device_get(pending):
+            task = choice.task.name
+            skipped += int(values.pop("skipped"))
+            record: dict[str, Any] = {"step": step, "task": task, "variant": choice.variant.name}
+            record |= {name: _plain(value) for name, value in values.items()}
+            self._file.write(json.dumps(record) + "\n")
+            for name, value in values.items():
+                if np.ndim(value) == 0:
+                    self._board.add_scalar(f"train/{task}/{name}", float(value), step)
+            loss = float(values["loss"])
+            self._losses[task] = loss + 0.7 * (self._losses.get(task, loss) - loss)
+        self._file.flush()
+        if self._losses:
+            mean = sum(self._losses.values()) / len(self._losses)
+            self._bar.set_postfix_str(f"mean task loss {mean:.3f}")
+        return skipped
+
+    def close(self) -> None:
+        self.flush()
+        self._bar.close()
+        self._board.close()
+        self._file.close()
+
+
+def read(workdir: Path) -> list[dict[str, Any]]:
+    """The records so far, in the order of the steps."""
+    path = workdir / "metrics.jsonl"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; train there with `imp-train run`")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _plain(value: np.ndarray) -> Any:
+    return np.round(np.asarray(value, np.float64), 6).tolist()
+
+
+def _keep_before(path: Path, start: int) -> None:
+    """Drops records at or past `start`, and a last line cut short by a kill."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        if not line.endswith("\n") or json.loads(line)["step"] >= start:
+            break
+        kept.append(line)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    temporary.replace(path)
+
+
+def summary(records: Sequence[Mapping[str, Any]], *, over: int = 10) -> list[dict[str, Any]]:
+    """For each task and variant its steps, and the mean loss of its first and last steps.
+
+    The means run over at most `over` steps, and at most a third of the steps there are.
+    """
+    losses: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        losses.setdefault((record["task"], record["variant"]), []).append(record["loss"])
+    rows = []
+    for (name, variant), values in losses.items():
+        k = max(1, min(over, len(values) // 3))
+        rows.append(
+            {
+                "name": name,
+                "variant": variant,
+                "steps": len(values),
+                "loss_first": float(np.mean(values[:k])),
+                "loss_last": float(np.mean(values[-k:])),
+            }
+        )
+    return rows

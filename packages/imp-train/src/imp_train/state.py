@@ -1,0 +1,41 @@
+"""TrainState: what a checkpoint holds."""
+
+import dataclasses
+
+import jax
+
+from imp_model.bundle import flatten
+from imp_model.model import Model
+from imp_train.optimizer import Moments, Parts
+
+
+@dataclasses.dataclass
+class TrainState:
+    """`step` counts all steps, `positions[task/variant]` the batches each loader has given."""
+
+    step: int
+    parts: Parts
+    moments: Moments
+    positions: dict[str, int]
+    skipped: int = 0
+
+    def arrays(self) -> dict[str, jax.Array]:
+        """{path: array}, parameters and moments."""
+        moments = {
+            f"moments/{name}/{i}": leaf
+            for name, state in self.moments.items()
+            for i, leaf in enumerate(jax.tree.leaves(state))
+        }
+        return {f"params/{k}": v for k, v in flatten(self.parts).items()} | moments
+
+    def with_arrays(self, arrays: dict[str, jax.Array]) -> "TrainState":
+        """This state's structure filled from `arrays()` of an equal one."""
+        names = list(self.arrays())
+        leaves, structure = jax.tree.flatten((self.parts, self.moments))
+        del leaves
+        # `arrays` lists parameters part by part, then moments part by part: the tree's own order.
+        parts, moments = jax.tree.unflatten(structure, [arrays[name] for name in names])
+        return dataclasses.replace(self, parts=parts, moments=moments)
+
+    def model(self, template: Model) -> Model:
+        return Model(template.config, self.parts)
