@@ -1,7 +1,6 @@
 """The command line: imp-data samples | build | tokenizer | inspect | verify."""
 
 import dataclasses
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -186,10 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("imp-data: stopped; run it again to go on", file=sys.stderr)
-        sys.stderr.flush()
-        # Beam's worker threads would finish their whole bundle first. Files appear whole or not
-        # at all, so nothing is lost by leaving at once.
-        os._exit(_INTERRUPTED)
+        return _INTERRUPTED
 
 
 if __name__ == "__main__":

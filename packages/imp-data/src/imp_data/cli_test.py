@@ -1,3 +1,9 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 from PIL import Image
 
@@ -73,3 +79,28 @@ def test_mistakes_take_one_line_and_status_2(source, tmp_path, capsys, arguments
 )
 def test_a_view_s_key_names_it(view):
     assert view_names.parse(view.key) == view
+
+
+def test_an_interrupted_build_says_so_and_goes_on(source, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "imp_data.cli", "build", "--source", f"folder:{source}"]
+    command += ["--out", str(out), "--views", "image-8", "--shard-examples", "1"]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_interruptible)
+    # The first shard's folder is the sign that Beam runs; interrupt between two shards.
+    while run.poll() is None and not (out / "receipts").exists():
+        time.sleep(0.005)
+    os.kill(run.pid, signal.SIGINT)
+    _, error = run.communicate(timeout=60)
+    if run.returncode == 130:
+        assert error.splitlines()[-1] == "imp-data: stopped; run it again to go on"
+        assert "Traceback" not in error
+        assert not (out / "manifest.json").exists()
+    else:
+        assert run.returncode == 0, error
+    assert cli.main(command[3:]) == 0
+    assert cli.main(["verify", str(out)]) == 0
+
+
+def _interruptible():
+    """A shell's background jobs ignore interrupts, and so would their children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,10 +4,12 @@ Descriptors are shuffled, never payloads. Each shard is written whole inside the
 receipt, so a killed build goes on where it was, and it means the same on every runner.
 """
 
+import concurrent.futures
 import logging
 import os
 import pathlib
 import shutil
+import threading
 from collections.abc import Iterable, Sequence
 
 import apache_beam as beam
@@ -31,14 +33,17 @@ PLAN = "plan.json"
 # All that a build writes; nothing else in the folder is ever deleted.
 _OURS = ("tensorstore", "tfrecord", "examples", "receipts", REJECTS, PLAN)
 _logger = logging.getLogger(__name__)
+# An in-process run looks here before each shard.
+_stopping = threading.Event()
 
 
 class ProcessShard(beam.DoFn):
     """ShardJob -> the name of the shard, once its receipt is on disk."""
 
     def process(self, job: ShardJob) -> Iterable[str]:
-        shard_lib.process_shard(job)
-        yield job.shard.name
+        if not _stopping.is_set():
+            shard_lib.process_shard(job)
+            yield job.shard.name
 
 
 def build_dataset(
@@ -111,7 +116,21 @@ def build_dataset(
 
 
 def run_pipeline(jobs: Sequence[ShardJob], pipeline_options: Sequence[str] = ()) -> None:
-    """Runs every job on the runner that the options name, or in this process."""
+    """Runs every job on the runner that the options name, or in this process.
+
+    It runs in a thread of its own: an interrupt reaches the caller as itself, not as an error of
+    Beam's, and ends an in-process run after the shards in work.
+    """
+    _stopping.clear()
+    with concurrent.futures.ThreadPoolExecutor(1, "beam") as pool:
+        try:
+            pool.submit(_run_pipeline, jobs, pipeline_options).result()
+        except KeyboardInterrupt:
+            _stopping.set()
+            raise
+
+
+def _run_pipeline(jobs: Sequence[ShardJob], pipeline_options: Sequence[str]) -> None:
     options = PipelineOptions(list(pipeline_options))
     # Beam's default runner would try to download one.
     runner = options.get_all_options()["runner"] or "FnApiRunner"
