@@ -50,7 +50,7 @@ def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
         dataset.check_split(task.split)
         if task.objective.labelled and not dataset.label_names:
             raise ValueError(
-                f"task {task.name!r} needs labels, dataset {dataset.name} at {task.dataset} has none"
+                f"task {task.name!r} needs labels; dataset {dataset.name} ({task.dataset}) has none"
             )
         datasets[task.name] = dataset
     return datasets

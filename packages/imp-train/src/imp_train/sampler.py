@@ -1,6 +1,6 @@
 """Samplers: which task and variant a step trains, as a pure function of (seed, step).
 
-Every host agrees without talking, and a resumed run goes on with the same sequence (Algorithm 1's f).
+Every host agrees without talking, and a resumed run goes on with the same sequence (Algorithm 1).
 """
 
 import dataclasses

@@ -1,11 +1,11 @@
 """One AGD step: the parts its task uses in, the same parts updated out, nothing else touched."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax.stages import Wrapped
 from jaxtyping import Array
 
 from imp_data.batch import Batch
@@ -15,8 +15,6 @@ from imp_train import optimizer
 from imp_train.config import Experiment
 from imp_train.optimizer import Moments, Parts
 from imp_train.tasks import Task, Variant
-
-Step = Callable[..., tuple[Parts, Moments, dict[str, Array]]]
 
 
 def signature(config: ModelConfig, task: Task, variant: Variant) -> tuple[Any, ...]:
@@ -33,7 +31,7 @@ def signature(config: ModelConfig, task: Task, variant: Variant) -> tuple[Any, .
     )
 
 
-def make_step(experiment: Experiment, task: Task, variant: Variant) -> Step:
+def make_step(experiment: Experiment, task: Task, variant: Variant) -> Wrapped:
     """(parts, moments, inputs, groups, step, key) -> (parts, moments, metrics), donated, jitted."""
     config = experiment.model
 

@@ -1,4 +1,4 @@
-"""Task: a dataset, an objective, and the variants (resolution, batch, DropToken) it is trained in."""
+"""Task: a dataset, an objective, and the variants (resolution, batch, DropToken) to train it in."""
 
 import dataclasses
 from collections.abc import Mapping
