@@ -9,6 +9,8 @@ from importlib import metadata
 
 import pytest
 
+import imp_data
+
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = sorted(path.parent.name for path in REPOSITORY.glob("packages/*/pyproject.toml"))
 PROVIDERS = metadata.packages_distributions()
@@ -65,3 +67,9 @@ def test_what_is_imported_is_declared(distribution: str) -> None:
 def test_an_undeclared_import_is_found() -> None:
     source = "import os\nimport numpy as np\nfrom jax import lax\nimport imp_data.views\n"
     assert undeclared(source, "imp_data", {"jax"}) == {"numpy"}
+
+
+def test_the_version_in_the_code_is_the_declared_one() -> None:
+    pyproject = REPOSITORY / "packages/imp-data/pyproject.toml"
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    assert project["version"] == imp_data.__version__

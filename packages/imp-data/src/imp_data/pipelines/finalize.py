@@ -1,10 +1,10 @@
 """Receipts -> manifest: every shard is there, counted, and the dataset declared whole."""
 
 import collections
-import importlib.metadata
 import json
 import pathlib
 
+import imp_data
 from imp_data import datasets
 from imp_data import views as views_lib
 from imp_data.pipelines import shard as shard_lib
@@ -51,7 +51,7 @@ def finalize(plan: Plan, out: pathlib.Path, *, max_reject_share: float) -> datas
         formats=plan.formats,
         plan_digest=plan.digest,
         source=plan.source,
-        writer=importlib.metadata.version("imp-data"),
+        writer=imp_data.__version__,
         shards=receipts,
     )
     for view in plan.views:
