@@ -121,7 +121,7 @@ class Encoder:
         def function(leaves: list[jax.Array], inputs: jax.Array) -> jax.Array:
             model = jax.tree.unflatten(tree, leaves)
             if isinstance(key, str):
-                return model.encode(key, inputs)[0]
+                return model.encode({key: inputs})[0][key]
             return model.parts[head_part(*key)](inputs)
 
         start = time.monotonic()

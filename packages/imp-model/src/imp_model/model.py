@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key, Num
 
@@ -75,26 +76,58 @@ class Model(nnx.Module):
 
     def encode(
         self,
-        modality: str,
-        inputs: Num[Array, "b ..."],
+        inputs: Mapping[str, Num[Array, "b ..."]],
         *,
-        drop: float = 0.0,
+        drop: Mapping[str, float] | None = None,
         key: Key[Array, ""] | None = None,
-    ) -> tuple[Float[Array, "b d"], dict[str, Array]]:
-        """Mean-pooled, projected encoding in float32, and the routers' metrics."""
-        embedder = EMBEDDER_OF[modality]
-        mask: Bool[Array, "b n"] | None = None
-        if modality == "text":
-            tokens, mask = self.parts["embedder/text"](inputs), inputs != 0
-        else:
-            tokens = self.parts[f"embedder/{embedder}"](inputs, drop=drop, key=key)
-        encoded, metrics = self.parts["encoder"](tokens, mask)
-        return self.parts[f"projection/{embedder}"](masked_mean(encoded, mask)), metrics
+    ) -> tuple[dict[str, Float[Array, "b d"]], dict[str, Array]]:
+        """By modality the mean-pooled, projected encoding in float32; and the routers' metrics,
+        `modality/name`, of each MoE layer, averaged over the examples.
+
+        Modalities of as many tokens pass the encoder as one batch: larger products, and half the
+        program to compile.
+        """
+        drop = drop or {}
+        tokens: dict[str, Array] = {}
+        masks: dict[str, Array | None] = {}
+        for i, (modality, values) in enumerate(inputs.items()):
+            part = self.parts[f"embedder/{EMBEDDER_OF[modality]}"]
+            if modality == "text":
+                tokens[modality], masks[modality] = part(values), values != 0
+            else:
+                ratio = drop.get(modality, 0.0)
+                own = jax.random.fold_in(key, i) if ratio and key is not None else None
+                tokens[modality] = part(values, drop=ratio, key=own)
+                masks[modality] = None
+        pooled, metrics = {}, {}
+        for group in self._batches(tokens):
+            own_masks = [masks[m] for m in group]
+            joined = jnp.concatenate([tokens[m] for m in group])
+            mask = None if all(m is None for m in own_masks) else _join(own_masks, tokens, group)
+            encoded, routers = self.parts["encoder"](joined, mask)
+            start = 0
+            for modality in group:
+                end = start + len(tokens[modality])
+                mean = masked_mean(encoded[start:end], masks[modality])
+                pooled[modality] = self.parts[f"projection/{EMBEDDER_OF[modality]}"](mean)
+                for name, value in routers.items():
+                    rows = value[:, start:end] if len(group) > 1 else value
+                    metrics[f"{modality}/{name}"] = rows.mean(1)
+                start = end
+        return pooled, metrics
+
+    def _batches(self, tokens: Mapping[str, Array]) -> list[list[str]]:
+        """Modalities that may share a batch; never where routing would mix their examples."""
+        groups: dict[object, list[str]] = {}
+        for modality, x in tokens.items():
+            mixable = self.config.routing_group == "example"
+            groups.setdefault(x.shape[1] if mixable else modality, []).append(modality)
+        return list(groups.values())
 
     def embed(self, modality: str, inputs: Num[Array, "b ..."], pair: Pair) -> Float[Array, "b d"]:
         """Unit vectors in the space that `pair` = (source, target) shares; source is `modality`."""
         assert pair[0] == modality, f"a {modality} has no head {pair}"
-        return self.contrast(self.encode(modality, inputs)[0], pair)
+        return self.contrast(self.encode({modality: inputs})[0][modality], pair)
 
     def contrast(self, pooled: Float[Array, "b d"], pair: Pair) -> Float[Array, "b d"]:
         """The pooled encoding of pair's source as a unit vector in the pair's space."""
@@ -134,6 +167,16 @@ def _makers(
     for name, classes in classifiers.items():
         makers[classifier_part(name)] = linear(classes, "classes")
     return makers
+
+
+def _join(
+    masks: Sequence[Array | None], tokens: Mapping[str, Array], group: Sequence[str]
+) -> Bool[Array, "b n"]:
+    full = [
+        jnp.ones(tokens[name].shape[:2], bool) if mask is None else mask
+        for name, mask in zip(group, masks, strict=True)
+    ]
+    return jnp.concatenate(full)
 
 
 def parts_for(

@@ -45,16 +45,16 @@ def _metrics(
     gates: Float[Array, "g e c"],
     mask: Bool[Array, "g n"] | None,
 ) -> dict[str, Array]:
-    """Scalars, and `expert_load` [e]: each expert's share of the total gate weight."""
+    """Group by group: `expert_load` [g, e], each expert's share of the gate weight;
+    `dropped_tokens` [g], the share of tokens that no expert took; `gate_entropy` [g] in nats."""
     probs, gates = jax.lax.stop_gradient((probs, gates))
-    valid = jnp.ones(probs.shape[::2], bool) if mask is None else mask
-    count = jnp.maximum(valid.sum(), 1)
-    groups = jnp.arange(index.shape[0])[:, None, None]
-    taken = jnp.zeros(valid.shape, bool).at[groups, index].max(gates > 0)
+    valid = jnp.ones((probs.shape[0], probs.shape[2]), bool) if mask is None else mask
+    count = jnp.maximum(valid.sum(1), 1)
+    taken = ((index[..., None] == jnp.arange(probs.shape[2])) & (gates > 0)[..., None]).any((1, 2))
     safe = jnp.where(valid[:, None, :], jnp.maximum(probs, 1e-9), 1.0)
-    load = gates.sum((0, 2))
+    load = gates.sum(2)
     return {
-        "expert_load": load / jnp.maximum(load.sum(), 1e-9),
-        "dropped_tokens": (valid & ~taken).sum() / count,
-        "gate_entropy": -(safe * jnp.log(safe)).sum() / count,
+        "expert_load": load / jnp.maximum(load.sum(1, keepdims=True), 1e-9),
+        "dropped_tokens": (valid & ~taken).sum(1) / count,
+        "gate_entropy": -(safe * jnp.log(safe)).sum((1, 2)) / count,
     }

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from imp_train.config import Experiment
 from imp_train.inputs import Choice
 from imp_train.state import TrainState
-from imp_train.step import make_step, signature
+from imp_train.step import make_gradients, signature
 
 
 def use_persistent_cache(directory: Path) -> None:
@@ -60,11 +60,9 @@ class CompiledSteps:
             for v in variant.views
         }
         names = task.objective.parts
-        return make_step(experiment, task, variant).lower(
+        return make_gradients(experiment, task, variant).lower(
             {name: state.parts[name] for name in names},
-            {name: state.moments[name] for name in names},
             inputs,
             jax.ShapeDtypeStruct((variant.batch_size,), jnp.int32),
-            jax.ShapeDtypeStruct((), jnp.int32),
             jax.eval_shape(lambda: jax.random.key(0)),
         )

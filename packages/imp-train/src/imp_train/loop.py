@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 
 import jax
-import numpy as np
 
 from imp_data.datasets import Dataset
 from imp_data.views import to_json as view_to_json
@@ -23,7 +22,7 @@ from imp_train.config import Experiment, to_json
 from imp_train.inputs import Inputs, load_datasets
 from imp_train.metrics import Metrics
 from imp_train.state import TrainState
-from imp_train.step import groups_of
+from imp_train.step import take_step
 
 log = logging.getLogger(__name__)
 
@@ -91,21 +90,10 @@ def train(
                     asked = time.perf_counter()
                     choice, batch = next(batches)
                     waited += time.perf_counter() - asked
-                    program = steps[choice]
-                    names = choice.task.objective.parts
-                    parts, moments, values = program(
-                        {name: state.parts[name] for name in names},
-                        {name: state.moments[name] for name in names},
-                        batch.inputs,
-                        groups_of(choice.task, batch),
-                        np.int32(state.step),
-                        jax.random.fold_in(root, state.step),
-                    )
-                    state.parts |= parts
-                    state.moments |= moments
-                    metrics.add(state.step, choice, values)
+                    key = jax.random.fold_in(root, state.step)
+                    values = take_step(experiment, steps[choice], state, choice.task, batch, key)
+                    metrics.add(state.step - 1, choice, values)
                     state.positions[choice.key] = state.positions.get(choice.key, 0) + 1
-                    state.step += 1
                     if state.step % experiment.log_every == 0:
                         state.skipped += metrics.flush()
                         _check_skipped(experiment, state, choice.task.name)

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol, TypeAlias
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from imp_model.model import Model, Pair, parts_for
@@ -90,12 +88,8 @@ class NCE:
         drop: Mapping[str, float],
         key: Array,
     ) -> tuple[Float[Array, ""], Metrics]:
-        pooled, metrics = {}, {}
-        for modality, k in zip(self.modalities, jax.random.split(key), strict=True):
-            pooled[modality], router = model.encode(
-                modality, inputs[modality], drop=drop.get(modality, 0.0), key=k
-            )
-            metrics |= {f"{modality}/{name}": value for name, value in router.items()}
+        ordered = {modality: inputs[modality] for modality in self.modalities}
+        pooled, metrics = model.encode(ordered, drop=drop, key=key)
         a, b = self.source, self.target
         same = groups[:, None] == groups[None]
         scale = model.logit_scale((a, b))
@@ -140,7 +134,7 @@ class SCE:
         key: Array,
     ) -> tuple[Float[Array, ""], Metrics]:
         m = self.modality
-        pooled, router = model.encode(m, inputs[m], drop=drop.get(m, 0.0), key=key)
-        loss, accuracy = losses.softmax(model.classify(pooled, self.classifier), groups)
-        metrics = {f"{m}/{name}": value for name, value in router.items()}
-        return loss, metrics | {"accuracy": jnp.asarray(accuracy)}
+        pooled, metrics = model.encode({m: inputs[m]}, drop=drop, key=key)
+        logits = model.classify(pooled[m], self.classifier)
+        loss, accuracy = losses.softmax(logits, groups)
+        return loss, metrics | {"accuracy": accuracy}

@@ -4,13 +4,15 @@ A part that a step does not use is neither read nor moved, so stale momentum can
 its bias correction counts the updates it had.
 """
 
+import functools
+import math
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from imp_train.config import OptimizerConfig
 
@@ -26,39 +28,48 @@ def init(config: OptimizerConfig, parts: Parts) -> Moments:
     return {name: _adam(config).init(part) for name, part in parts.items()}
 
 
-def learning_rate(config: OptimizerConfig, step: Int[Array, ""], steps: int) -> Float[Array, ""]:
-    """Linear warm-up, then cosine to `end_factor` of the peak at `steps`."""
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0 if config.warmup_steps else config.peak_rate,
-        config.peak_rate,
-        config.warmup_steps,
-        max(steps, config.warmup_steps + 1),
-        config.peak_rate * config.end_factor,
-    )
-    # One step ahead: the first update must not be lost to a rate of zero.
-    return jnp.asarray(schedule(step + 1))
+def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
+    """Linear warm-up, then a cosine to `end_factor` of the peak at `steps`.
+
+    On the host: a program that held the schedule would be compiled anew for another length of run.
+    """
+    if step < config.warmup_steps:
+        # One step ahead: the first update must not be lost to a rate of zero.
+        return config.peak_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return config.peak_rate * (config.end_factor + (1 - config.end_factor) * cosine)
 
 
+def clipped_norm(
+    config: OptimizerConfig, grads: Parts, loss: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
+    """The norm over all used parts, the factor that clips it, and whether all is finite."""
+    norm = optax.global_norm(grads)
+    factor = jnp.minimum(1.0, config.clip_norm / (norm + 1e-12))
+    return norm, factor, jnp.isfinite(norm) & jnp.isfinite(loss)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
 def update(
     config: OptimizerConfig,
-    parts: Parts,
-    moments: Moments,
-    grads: Parts,
-    rate: Float[Array, ""],
-    loss: Float[Array, ""],
-) -> tuple[Parts, Moments, dict[str, Array]]:
-    """Clipped by the norm over all used parts; a non-finite loss or gradient changes nothing."""
-    norm = optax.global_norm(grads)
-    finite = jnp.isfinite(norm) & jnp.isfinite(loss)
-    factor = jnp.minimum(1.0, config.clip_norm / (norm + 1e-12))
-    new_parts, new_moments = {}, {}
-    for name, part in parts.items():
-        clipped = jax.tree.map(lambda g: g * factor, grads[name])
-        direction, state = _adam(config).update(clipped, moments[name])
-        moved = jax.tree.map(
-            lambda p, u: p - rate * (u + config.weight_decay * p * (p.ndim > 1)), part, direction
-        )
-        keep = lambda new, old: jnp.where(finite, new, old)  # noqa: E731
-        new_parts[name] = jax.tree.map(keep, moved, part)
-        new_moments[name] = jax.tree.map(keep, state, moments[name])
-    return new_parts, new_moments, {"grad_norm": norm, "skipped": ~finite, "rate": rate}
+    part: nnx.Module,
+    moments: optax.OptState,
+    grads: nnx.Module,
+    rate: float | Float[Array, ""],
+    factor: Float[Array, ""],
+    finite: Bool[Array, ""],
+) -> tuple[nnx.Module, optax.OptState]:
+    """One part's update; where `finite` is false nothing changes.
+
+    A program of its own, so that tasks share it: the update's many small kernels are compiled once
+    a part instead of once a task.
+    """
+    direction, state = _adam(config).update(jax.tree.map(lambda g: g * factor, grads), moments)
+
+    def move(p: Array, u: Array) -> Array:
+        decay = config.weight_decay * p if p.ndim > 1 else 0.0
+        return jnp.where(finite, p - rate * (u + decay), p)
+
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), state, moments)
+    return jax.tree.map(move, part, direction), kept

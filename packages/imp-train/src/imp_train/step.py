@@ -1,11 +1,10 @@
 """One AGD step: the parts its task uses in, the same parts updated out, nothing else touched."""
 
-import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jax.stages import Wrapped
 from jaxtyping import Array
 
 from imp_data.batch import Batch
@@ -13,8 +12,11 @@ from imp_model.config import ModelConfig
 from imp_model.model import Model
 from imp_train import optimizer
 from imp_train.config import Experiment
-from imp_train.optimizer import Moments, Parts
+from imp_train.optimizer import Parts
+from imp_train.state import TrainState
 from imp_train.tasks import Task, Variant
+
+Gradients: TypeAlias = Callable[..., tuple[Parts, tuple[Array, Array], dict[str, Array]]]
 
 
 def signature(config: ModelConfig, task: Task, variant: Variant) -> tuple[Any, ...]:
@@ -31,29 +33,53 @@ def signature(config: ModelConfig, task: Task, variant: Variant) -> tuple[Any, .
     )
 
 
-def make_step(experiment: Experiment, task: Task, variant: Variant) -> Wrapped:
-    """(parts, moments, inputs, groups, step, key) -> (parts, moments, metrics), donated, jitted."""
+def make_gradients(experiment: Experiment, task: Task, variant: Variant) -> Gradients:
+    """(parts, inputs, groups, key) -> (gradients of the parts, controls, metrics), jitted.
+
+    `controls` are what `optimizer.update` needs: the clipping factor, and whether all is finite.
+    """
     config = experiment.model
 
     def run(
-        parts: Parts,
-        moments: Moments,
-        inputs: dict[str, Array],
-        groups: Array,
-        step: Array,
-        key: Array,
-    ) -> tuple[Parts, Moments, dict[str, Array]]:
+        parts: Parts, inputs: dict[str, Array], groups: Array, key: Array
+    ) -> tuple[Parts, tuple[Array, Array], dict[str, Array]]:
         def loss_of(parts: Parts) -> tuple[Array, dict[str, Array]]:
             return task.objective.loss(Model(config, parts), inputs, groups, variant.drop, key)
 
         (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(parts)
-        rate = optimizer.learning_rate(experiment.optimizer, step, experiment.steps)
-        parts, moments, extra = optimizer.update(
-            experiment.optimizer, parts, moments, grads, rate, loss
-        )
-        return parts, moments, metrics | extra | {"loss": loss}
+        norm, factor, finite = optimizer.clipped_norm(experiment.optimizer, grads, loss)
+        extra = {"loss": loss, "grad_norm": norm, "skipped": ~finite}
+        return grads, (factor, finite), metrics | extra
 
-    return functools.partial(jax.jit, donate_argnums=(0, 1))(run)
+    return jax.jit(run)
+
+
+def take_step(
+    experiment: Experiment,
+    gradients: Gradients,
+    state: TrainState,
+    task: Task,
+    batch: Batch,
+    key: Array,
+) -> dict[str, Array]:
+    """One update of `state`, in place, from one task alone; returns its metrics on the device.
+
+    Parts that the task does not use, and their moments, are neither read nor written.
+    """
+    names = task.objective.parts
+    grads, controls, metrics = gradients(
+        {name: state.parts[name] for name in names},
+        batch.inputs,
+        groups_of(task, batch),
+        key,
+    )
+    rate = optimizer.learning_rate(experiment.optimizer, state.step, experiment.steps)
+    for name in names:
+        state.parts[name], state.moments[name] = optimizer.update(
+            experiment.optimizer, state.parts[name], state.moments[name], grads[name], rate, *controls
+        )
+    state.step += 1
+    return metrics | {"rate": np.float32(rate)}
 
 
 def groups_of(task: Task, batch: Batch) -> np.ndarray:

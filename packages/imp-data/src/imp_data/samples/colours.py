@@ -33,3 +33,11 @@ def draw_pair(rng: np.random.Generator, *, least: float = 3.0) -> tuple[Colour, 
         first, second = draw(rng), draw(rng)
         if contrast(first, second) >= least:
             return first, second
+
+
+def draw_ink_on_paper(rng: np.random.Generator) -> tuple[Colour, Colour]:
+    """A dark foreground and a light background of any hue."""
+    while True:
+        ink, paper = draw(rng), draw(rng)
+        if luminance(ink) <= 0.12 and luminance(paper) >= 0.5:
+            return ink, paper

@@ -67,8 +67,8 @@ def draw(name: str, variant: int, seed: int) -> bytes:
     from PIL import Image
 
     rng = rng_of("icons", seed, name, variant)
-    size = int(rng.integers(56, 105))
-    ink, paper = colours.draw_pair(rng)
+    size = int(rng.integers(92, 117))
+    ink, paper = colours.draw_ink_on_paper(rng)
     room = SIDE - size
     left, top = (int(rng.integers(room // 4, room - room // 4 + 1)) for _ in range(2))
     drawing = resvg_py.svg_to_bytes(
@@ -102,7 +102,7 @@ def finish(folder: Path, rows: Sequence[Row]) -> None:
 
 CORPUS = Corpus(
     name="icons",
-    version=1,
+    version=2,
     packages={"material": "mkdocs-material", "resvg_py": "resvg-py", "PIL": "pillow"},
     plan=plan,
     write_chunk=write_chunk,

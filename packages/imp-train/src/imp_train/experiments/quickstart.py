@@ -15,13 +15,13 @@ from imp_train.objectives import NCE, SCE
 from imp_train.sampler import Stratified
 from imp_train.tasks import Task, Variant
 
-IMAGE, IMAGE_DOUBLE = ImageView(size=64), ImageView(size=128)
+IMAGE = ImageView(size=64)
 VIDEO, VIDEO_HALF = VideoView(frames=16, size=64, fps=8), VideoView(frames=16, size=32, fps=8)
 AUDIO, TEXT = AudioView(frames=32), TextView(length=16)
 # What each corpus must be built with.
 STORED_VIEWS = {
     "icons": (IMAGE,),
-    "emoji": (IMAGE, IMAGE_DOUBLE),
+    "emoji": (IMAGE,),
     "games": (VIDEO, VIDEO_HALF, AUDIO),
     "instruments": (AUDIO,),
     "errands": (VIDEO, VIDEO_HALF),
@@ -43,16 +43,6 @@ def quickstart(data: Path, *, minutes: float = 4.0, seed: int = 0, batch: int = 
     def image(text: bool = True) -> Variant:
         return Variant(views=(IMAGE, TEXT) if text else (IMAGE,), batch_size=batch)
 
-    image_variants = (
-        image(),
-        Variant(name="double", views=(IMAGE_DOUBLE, TEXT), batch_size=batch // 4),
-        Variant(
-            name="double-drop",
-            views=(IMAGE_DOUBLE, TEXT),
-            batch_size=batch,
-            drop={"image": 0.75},
-        ),
-    )
     video_variants = (
         Variant(name="half", views=(VIDEO_HALF, TEXT), batch_size=batch),
         Variant(name="quarter-batch", views=(VIDEO, TEXT), batch_size=batch // 4),
@@ -78,7 +68,7 @@ def quickstart(data: Path, *, minutes: float = 4.0, seed: int = 0, batch: int = 
             name="emoji/image-text",
             dataset=data / "emoji",
             objective=image_text,
-            variants=image_variants,
+            variants=(image(),),
             weight=4,
             augment=pictures,
         ),
