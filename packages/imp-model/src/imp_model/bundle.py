@@ -27,6 +27,7 @@ from imp_model.model import Model, Pair
 
 FORMAT = 1
 _PARAMS, _TOKENIZER, _INDEX = "params.safetensors", "tokenizer.model", "bundle.json"
+_FIELDS = ("config", "pairs", "classifiers", "views", "metadata", "sha256")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,8 @@ class Bundle:
     digest: str
 
 
-def flatten(parts: Mapping[str, nnx.Module]) -> dict[str, jax.Array]:
-    """{part/path: array} over every parameter, in a stable order."""
+def flatten(parts: Mapping[str, nnx.Module]) -> dict[str, Any]:
+    """{part/path: array, or shape of an abstract model's} over every parameter, in stable order."""
     flat, _ = jax.tree.flatten_with_path(dict(parts))
     return {_name(path): value for path, value in flat}
 
@@ -108,13 +109,12 @@ def load(path: Path) -> Bundle:
         raise ValueError(
             f"{path} is a bundle of format {found}; this version reads format {FORMAT}"
         )
+    if lacking := [name for name in _FIELDS if name not in index]:
+        raise ValueError(f"{index_path} has no {lacking[0]!r}; copy the bundle again")
     for name, digest in index["sha256"].items():
         if not (path / name).is_file() or _sha256(path / name) != digest:
             raise ValueError(f"{path / name} is missing or altered; copy the bundle again")
-    fields: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in index["config"].items()
-    }
-    config = ModelConfig(**fields)
+    config = _config(index["config"], index_path)
     pairs = tuple((a, b) for a, b in index["pairs"])
     classifiers = {name: tuple(labels) for name, labels in index["classifiers"].items()}
     model = Model.abstract(
@@ -131,6 +131,16 @@ def load(path: Path) -> Bundle:
         metadata=index["metadata"],
         digest=hashlib.sha256(text).hexdigest()[:16],
     )
+
+
+def _config(values: Mapping[str, Any], origin: Path) -> ModelConfig:
+    """A field with a default may be absent: the bundle is older than the field."""
+    fields = {f.name: f.default is dataclasses.MISSING for f in dataclasses.fields(ModelConfig)}
+    if unknown := sorted(set(values) - set(fields)):
+        raise ValueError(f"{origin} sets {unknown[0]!r}, which this version of imp-model lacks")
+    if lacking := [name for name, needed in fields.items() if needed and name not in values]:
+        raise ValueError(f"{origin} sets no {lacking[0]!r}; copy the bundle again")
+    return ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def restore(model: Model, arrays: Mapping[str, np.ndarray], origin: Path | str) -> Model:

@@ -1,0 +1,80 @@
+"""Sizes against the paper's parameter counts, capacity, and errors that quote what was written."""
+
+import dataclasses
+
+import jax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imp_model.config import SIZES, ModelConfig, size
+from imp_model.model import Model, num_parameters
+
+
+@pytest.mark.parametrize(("name", "millions"), [("imp-b", 86), ("imp-l", 303), ("imp-moe-l", 1810)])
+def test_backbones_have_the_papers_parameters(name, millions):
+    model = Model.abstract(size(name), pairs=[])
+    assert num_parameters(model.parts["encoder"]) == pytest.approx(millions * 1e6, rel=0.02)
+    assert all(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(model.parts))
+
+
+def test_moe_spends_a_dense_layers_flops_but_for_the_router():
+    for dense, moe in (("imp-b", "imp-moe-b"), ("imp-l", "imp-moe-l")):
+        for tokens in (16, 256, 1024):
+            a, b = size(dense).flops_per_token(tokens), size(moe).flops_per_token(tokens)
+            assert a < b < 1.01 * a
+
+
+def test_flops_of_a_dense_layer_by_counting_its_products():
+    config = ModelConfig(width=8, mlp=32, num_heads=2, num_dense_layers=1)
+    products = 8 * 24 + 8 * 8 + 2 * 8 * 32  # qkv, out, ffn
+    assert config.flops_per_token(10) == 2 * (products + 2 * 10 * 8)
+
+
+@given(
+    tokens=st.integers(1, 4096),
+    experts=st.integers(2, 512),
+    factor=st.floats(1e-4, 10),
+)
+def test_capacity_is_never_zero_nor_above_the_tokens(tokens, experts, factor):
+    config = dataclasses.replace(SIZES["imp-moe-b"], num_experts=experts, capacity_factor=factor)
+    capacity = config.capacity(tokens)
+    assert 1 <= capacity <= tokens
+    assert capacity >= min(tokens, factor * tokens / experts)
+    assert capacity == 1 or capacity - 1 < factor * tokens / experts
+
+
+def test_tokens_of_the_papers_inputs():
+    config = size("imp-b")
+    shapes = {
+        "image": ((256, 256, 3), 256),
+        "video": ((16, 256, 256, 3), 1024),
+        "audio": ((1024, 128), 512),
+        "text": ((256,), 256),
+    }
+    for modality, (shape, tokens) in shapes.items():
+        assert config.num_tokens(modality, shape) == tokens
+
+
+@pytest.mark.parametrize(
+    ("change", "quoted"),
+    [
+        ({"width": 770}, "width 770 .* num_heads 12; 768"),
+        ({"num_dense_layers": 0}, "at least one layer"),
+        ({"num_moe_layers": 2}, "num_experts 1 with 2 MoE"),
+        ({"capacity_factor": -0.5}, "capacity_factor -0.5"),
+    ],
+)
+def test_errors_quote_the_value(change, quoted):
+    with pytest.raises(ValueError, match=quoted):
+        dataclasses.replace(size("imp-b"), **change)
+
+
+def test_inputs_that_do_not_fit_are_quoted():
+    config = size("imp-b")
+    with pytest.raises(ValueError, match="text length 4097"):
+        config.num_tokens("text", (4097,))
+    with pytest.raises(ValueError, match=r"image input \(250, 256\)"):
+        config.num_tokens("image", (250, 256, 3))
+    with pytest.raises(ValueError, match="'imp-xl' is unknown; one of imp-s"):
+        size("imp-xl")
