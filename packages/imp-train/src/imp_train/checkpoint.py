@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from imp_train.state import TrainState
@@ -48,7 +50,10 @@ class Checkpoints:
             ),
         )
         progress = saved["progress"]
-        restored = state.with_arrays(saved["state"])
+        # Orbax commits arrays to a device, and programs lowered from committed arrays are others
+        # than a fresh run's: a restart would compile everything again.
+        arrays = {name: jnp.array(np.asarray(value)) for name, value in saved["state"].items()}
+        restored = state.with_arrays(arrays)
         restored.step = progress["step"]
         restored.positions = dict(progress["positions"])
         restored.skipped = progress["skipped"]

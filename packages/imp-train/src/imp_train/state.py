@@ -23,7 +23,7 @@ class TrainState:
         """{path: array}, parameters and moments."""
         moments = {
             f"moments/{name}/{i}": leaf
-            for name, state in self.moments.items()
+            for name, state in sorted(self.moments.items())
             for i, leaf in enumerate(jax.tree.leaves(state))
         }
         return {f"params/{k}": v for k, v in flatten(self.parts).items()} | moments

@@ -1,0 +1,60 @@
+"""Checkpoints give back every array under its own name, and the positions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imp_train.checkpoint import Checkpoints, check_experiment
+from imp_train.config import to_json
+from imp_train.loop import initial_state
+
+
+def test_everything_comes_back_where_it_was(make, tmp_path):
+    labels = {"colours": ("blue", "red")}
+    state = initial_state(make(), labels)
+    numbered = {
+        name: jnp.full(value.shape, i, value.dtype)
+        for i, (name, value) in enumerate(state.arrays().items())
+    }
+    state = state.with_arrays(numbered)
+    state.step, state.positions, state.skipped = 5, {"pictures/base": 3, "classes/base": 2}, 1
+    for name, value in state.arrays().items():
+        np.testing.assert_array_equal(value, numbered[name], err_msg=name)
+
+    checkpoints = Checkpoints(tmp_path)
+    fresh = initial_state(make(), labels)
+    assert checkpoints.restore(fresh) is fresh
+    checkpoints.save(state)
+    checkpoints.close()
+    reopened = Checkpoints(tmp_path)
+    assert reopened.latest_step == 5
+    restored = reopened.restore(initial_state(make(), labels))
+    reopened.close()
+    assert (restored.step, restored.positions, restored.skipped) == (
+        5,
+        {"pictures/base": 3, "classes/base": 2},
+        1,
+    )
+    for name, value in restored.arrays().items():
+        np.testing.assert_array_equal(value, numbered[name], err_msg=name)
+    assert jax.tree.structure(restored.moments) == jax.tree.structure(fresh.moments)
+
+
+def test_only_the_last_saves_are_kept(make, tmp_path):
+    state = initial_state(make(), {"colours": ("blue", "red")})
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (1, 2, 3):
+        state.step = step
+        checkpoints.save(state)
+    checkpoints.close()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["2", "3"]
+
+
+def test_a_workdir_belongs_to_one_experiment(make, tmp_path):
+    workdir = tmp_path / "run"
+    check_experiment(workdir, to_json(make()))
+    check_experiment(workdir, to_json(make()))
+    with pytest.raises(ValueError, match=r"differs in steps\); choose another --workdir") as error:
+        check_experiment(workdir, to_json(make(steps=7)))
+    assert "\n" not in str(error.value)
