@@ -62,7 +62,7 @@ class Inputs:
     def __init__(self, experiment: Experiment, datasets: Mapping[str, Dataset]) -> None:
         self.schedule = Schedule(experiment, datasets)
         self._steps = experiment.steps
-        tokenizer = Tokenizer.load(experiment.tokenizer) if experiment.tokenizer else None
+        tokenizer = _load_tokenizer(experiment)
         self._loaders: dict[str, Loader] = {}
         for index, choice in enumerate(self.schedule.choices):
             objective = choice.task.objective
@@ -89,3 +89,16 @@ class Inputs:
             return choice, self._loaders[choice.key].batch(position)
 
         return Prefetch(make, start=start, stop=self._steps, depth=4)
+
+
+def _load_tokenizer(experiment: Experiment) -> Tokenizer | None:
+    """Raises ValueError where an id would lie outside the model's table."""
+    if experiment.tokenizer is None:
+        return None
+    tokenizer = Tokenizer.load(experiment.tokenizer)
+    if tokenizer.vocab_size > experiment.model.vocab_size:
+        raise ValueError(
+            f"the model's vocab_size {experiment.model.vocab_size} is below the "
+            f"{tokenizer.vocab_size} pieces of {experiment.tokenizer}; raise it"
+        )
+    return tokenizer

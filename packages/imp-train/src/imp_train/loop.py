@@ -23,6 +23,7 @@ from imp_train.inputs import Inputs, load_datasets
 from imp_train.metrics import Metrics
 from imp_train.state import TrainState
 from imp_train.step import take_step
+from imp_train.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +39,22 @@ class Summary:
 
 
 def classifiers(experiment: Experiment, datasets: dict[str, Dataset]) -> dict[str, tuple[str, ...]]:
-    """Label names by classifier, of the tasks that train one."""
-    return {
-        task.objective.classifier: datasets[task.name].label_names  # type: ignore[attr-defined]
-        for task in experiment.tasks
-        if any(part.startswith(classifier_part("")) for part in task.objective.parts)
-    }
+    """Label names by classifier, of the tasks that train one.
+
+    Raises ValueError where tasks with different labels share a classifier.
+    """
+    owners: dict[str, Task] = {}
+    for task in experiment.tasks:
+        if not any(part.startswith(classifier_part("")) for part in task.objective.parts):
+            continue
+        name = task.objective.classifier  # type: ignore[attr-defined]
+        first = owners.setdefault(name, task)
+        if datasets[first.name].label_names != datasets[task.name].label_names:
+            raise ValueError(
+                f"classifier {name!r} is shared by tasks {first.name!r} and {task.name!r}, whose "
+                "datasets have different labels; name another"
+            )
+    return {name: datasets[task.name].label_names for name, task in owners.items()}
 
 
 def initial_state(experiment: Experiment, labels: dict[str, tuple[str, ...]]) -> TrainState:

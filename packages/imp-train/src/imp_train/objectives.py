@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Array, Float
 
@@ -14,6 +14,7 @@ Inputs: TypeAlias = Mapping[str, Array]
 Metrics: TypeAlias = dict[str, Array]
 
 
+@runtime_checkable
 class Objective(Protocol):
     """One objective a step, never summed (IMP section 3.1)."""
 

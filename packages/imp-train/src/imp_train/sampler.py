@@ -5,11 +5,12 @@ Every host agrees without talking, and a resumed run goes on with the same seque
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 
+@runtime_checkable
 class Sampler(Protocol):
     def __call__(self, weights: Sequence[float], seed: int, step: int) -> int:
         """The index drawn at `step`; `weights` need not sum to one."""

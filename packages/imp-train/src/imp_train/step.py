@@ -26,6 +26,7 @@ def signature(config: ModelConfig, task: Task, variant: Variant) -> tuple[Any, .
     return (
         config,
         type(task.objective).__name__,
+        task.objective.modalities,
         task.objective.parts,
         views,
         variant.batch_size,
@@ -76,7 +77,12 @@ def take_step(
     rate = optimizer.learning_rate(experiment.optimizer, state.step, experiment.steps)
     for name in names:
         state.parts[name], state.moments[name] = optimizer.update(
-            experiment.optimizer, state.parts[name], state.moments[name], grads[name], rate, *controls
+            experiment.optimizer,
+            state.parts[name],
+            state.moments[name],
+            grads[name],
+            rate,
+            *controls,
         )
     state.step += 1
     return metrics | {"rate": np.float32(rate)}
