@@ -1,0 +1,72 @@
+"""The command line, in this process and as a process that a signal stops."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from imp_train import metrics
+from imp_train.checkpoint import Checkpoints
+from imp_train.cli import describe, main
+
+# The tiny experiment under the real command line, without an end in sight.
+SCRIPT = f"""
+import runpy, sys
+from imp_train import cli
+tiny = runpy.run_path({str(Path(__file__).with_name("conftest.py"))!r})["tiny"]
+cli.EXPERIMENTS["tiny"] = lambda data, **options: tiny(data, steps=10**6, log_every=1, **options)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_sigterm_saves_and_exits_zero(data, cache, whole, tmp_path):
+    command = [sys.executable, "-c", SCRIPT, "run", "tiny", "--data", str(data)]
+    command += ["--workdir", str(tmp_path), "--cache", str(cache)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert err.count("SIGTERM: saving, then stopping\n") == 1
+    assert "Traceback" not in err
+    assert out.splitlines()[-1] == "stopped; the same command goes on from here"
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.latest_step == len(metrics.read(tmp_path))
+    checkpoints.close()
+
+
+def test_what_the_caller_can_put_right_is_one_line_and_exit_2(data, capsys, tmp_path):
+    for argv, said in (
+        (["show", "slowstart", "--data", str(data)], "experiment 'slowstart' is unknown; one of"),
+        (["run", "quickstart", "--data", str(data), "--workdir", str(tmp_path / "w")], "icons"),
+        (["inspect", str(tmp_path)], "metrics.jsonl is missing"),
+    ):
+        assert main(argv) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("imp-train: ")
+        assert said in captured.err
+        assert captured.err.count("\n") == 1
+    assert not (tmp_path / "w").exists()
+
+
+def test_list_show_and_inspect(whole, data, capsys):
+    assert main(["list"]) == 0
+    assert capsys.readouterr().out.startswith("quickstart ")
+    assert main(["show", "quickstart", "--data", str(data)]) == 0
+    assert "emoji/image-class" in capsys.readouterr().out
+    assert main(["inspect", str(whole[0])]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert {row.split()[0] for row in rows} == {"pictures", "classes"}
+    assert sum(int(row.split()[2]) for row in rows) == 6
+
+
+def test_describe_counts_the_tokens_of_a_batch(make):
+    text = describe(make())
+    assert text.startswith("tiny: 6 steps, width 16, 1 dense + 1 MoE layers of 2 experts")
+    assert "batch    4  image-16 text-8: 16 image, 32 text tokens" in text

@@ -1,0 +1,81 @@
+"""Datasets against what tasks need, the schedule, and batches that start anywhere."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from imp_train.conftest import MODEL
+from imp_train.inputs import Inputs, Schedule, load_datasets
+from imp_train.objectives import NCE
+from imp_train.tasks import Task
+
+
+def test_labels_that_a_dataset_lacks_are_refused_by_task(make, data):
+    pictures, classes = make().tasks
+    by_label = NCE(source="image", target="text", texts="label", prompts=("{}",))
+    for task in (classes, dataclasses.replace(pictures, objective=by_label)):
+        plain = dataclasses.replace(task, dataset=data / "plain")
+        with pytest.raises(ValueError, match=f"{task.name!r} needs labels; dataset plain"):
+            load_datasets(make(tasks=(plain,)))
+    captioned = dataclasses.replace(pictures, dataset=data / "plain")
+    assert load_datasets(make(tasks=(captioned,)))["pictures"].num_examples["train"] == 5
+
+
+def test_a_dataset_or_split_that_is_not_there_is_named(make, data):
+    task = make().tasks[0]
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_datasets(make(tasks=(dataclasses.replace(task, dataset=data / "nowhere"),)))
+    with pytest.raises(ValueError, match="test"):
+        load_datasets(make(tasks=(dataclasses.replace(task, split="test"),)))
+
+
+def test_a_tokenizer_that_is_missing_or_too_large_is_refused(make, data):
+    experiment = make(tokenizer=data / "none.model")
+    with pytest.raises(FileNotFoundError, match=r"none\.model.*imp-data tokenizer"):
+        Inputs(experiment, load_datasets(experiment))
+    experiment = make(model=dataclasses.replace(MODEL, vocab_size=260))
+    with pytest.raises(ValueError, match="vocab_size 260"):
+        Inputs(experiment, load_datasets(experiment))
+
+
+def test_weights_are_numbers_of_examples_unless_given_shared_by_variants(make, data):
+    experiment = make()
+    pictures, classes = experiment.tasks
+    base = pictures.variants[0]
+    two = dataclasses.replace(pictures, variants=(base, dataclasses.replace(base, name="again")))
+    heavy = dataclasses.replace(classes, weight=30.0)
+    plain = Task(
+        name="plain", dataset=data / "plain", objective=two.objective, variants=two.variants[:1]
+    )
+    experiment = make(tasks=(two, heavy, plain))
+    schedule = Schedule(experiment, load_datasets(experiment))
+    assert [choice.key for choice in schedule.choices] == [
+        "pictures/base",
+        "pictures/again",
+        "classes/base",
+        "plain/base",
+    ]
+    assert schedule.weights == [6, 6, 30, 5]
+
+
+def test_batches_from_any_step_are_those_of_a_run_from_the_start(make):
+    experiment = make(steps=8)
+    inputs = Inputs(experiment, load_datasets(experiment))
+    batches = inputs.batches(0, {})
+    straight, positions = [], [{}]
+    for _ in range(8):
+        choice, batch = next(batches)
+        straight.append((choice.key, batch))
+        before = positions[-1]
+        positions.append(before | {choice.key: before.get(choice.key, 0) + 1})
+    batches.close()
+    assert len({key for key, _ in straight}) == 2
+    later = inputs.batches(5, positions[5])
+    for key, batch in straight[5:]:
+        choice, again = next(later)
+        assert choice.key == key
+        np.testing.assert_array_equal(batch.index, again.index)
+        for modality, values in batch.inputs.items():
+            np.testing.assert_array_equal(values, again.inputs[modality])
+    later.close()

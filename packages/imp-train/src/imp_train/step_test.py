@@ -1,0 +1,147 @@
+"""One AGD step moves what its task uses and nothing else."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from imp_data.views import ImageView
+from imp_train.compile import CompiledSteps
+from imp_train.conftest import IMAGE, MODEL, TEXT
+from imp_train.inputs import Choice, Inputs, load_datasets
+from imp_train.loop import classifiers, initial_state
+from imp_train.objectives import NCE, SCE
+from imp_train.step import groups_of, signature, take_step
+from imp_train.tasks import Task, Variant
+
+
+@pytest.fixture(scope="module")
+def run(make):
+    """run(state, name, steps): that many steps of one task alone, and the last one's metrics."""
+    experiment = make()
+    datasets = load_datasets(experiment)
+    inputs = Inputs(experiment, datasets)
+    labels = classifiers(experiment, datasets)
+    choices = {choice.task.name: choice for choice in inputs.schedule.choices}
+    state = initial_state(experiment, labels)
+    programs = CompiledSteps(experiment, state, list(choices.values()))
+
+    def steps(state, name, count):
+        choice, metrics = choices[name], None
+        loader = inputs._loaders[choice.key]
+        for step in range(count):
+            metrics = take_step(
+                experiment,
+                programs[choice],
+                state,
+                choice.task,
+                loader.batch(step),
+                jax.random.key(step),
+            )
+        return metrics
+
+    steps.fresh = lambda: initial_state(experiment, labels)
+    yield steps
+    programs.close()
+
+
+def arrays(state):
+    """Copies: a step gives its buffers away."""
+    return {name: np.array(value) for name, value in state.arrays().items()}
+
+
+@pytest.mark.parametrize("name", ["pictures", "classes"])
+def test_parts_and_moments_outside_the_task_are_bit_unchanged(run, make, name):
+    state = run.fresh()
+    run(state, "pictures", 1)
+    run(state, "classes", 1)  # No moment is zero any more.
+    before = arrays(state)
+    run(state, name, 3)
+    after = arrays(state)
+    (task,) = (task for task in make().tasks if task.name == name)
+    inside = tuple(
+        f"{kind}/{part}/" for kind in ("params", "moments") for part in task.objective.parts
+    )
+    moved = {key for key in before if not np.array_equal(before[key], after[key])}
+    assert moved == {key for key in before if key.startswith(inside)}
+    outside = "head/image>text" if name == "classes" else "classifier/colours"
+    assert f"moments/{outside}/0" in set(before) - moved
+    assert state.step == 5
+
+
+def test_several_steps_learn(run):
+    state = run.fresh()
+    first = float(run(state, "classes", 1)["loss"])
+    assert float(run(state, "classes", 12)["loss"]) < first
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(run):
+    state = run.fresh()
+    run(state, "pictures", 1)
+    scale = state.parts["temperature/image-text"].log_scale
+    scale[...] = np.float32(np.nan)
+    before = arrays(state)
+    metrics = run(state, "pictures", 1)
+    assert bool(metrics["skipped"])
+    for name, value in arrays(state).items():
+        np.testing.assert_array_equal(value, before[name])
+    assert state.step == 2
+
+
+def test_signatures_tell_programs_apart_and_not_tasks():
+    base = Variant(views=(IMAGE, TEXT), batch_size=4)
+    task = Task(
+        name="a", dataset=Path("x"), objective=NCE(source="image", target="text"), variants=(base,)
+    )
+
+    def key(task=task, variant=base, model=MODEL):
+        return signature(model, task, variant)
+
+    by_label = NCE(source="image", target="text", texts="label", prompts=("a {}",))
+    assert key() == key(dataclasses.replace(task, name="b", dataset=Path("y"), weight=3.0))
+    assert key() == key(dataclasses.replace(task, objective=by_label))
+    assert key() == key(variant=dataclasses.replace(base, name="again"))
+    others = [
+        key(variant=dataclasses.replace(base, batch_size=8)),
+        key(variant=dataclasses.replace(base, drop={"image": 0.5})),
+        key(variant=dataclasses.replace(base, views=(ImageView(size=32), TEXT))),
+        key(model=dataclasses.replace(MODEL, remat="full")),
+        key(dataclasses.replace(task, objective=NCE(source="text", target="image"))),
+    ]
+    image = Variant(views=(IMAGE,), batch_size=4)
+    for name in ("colours", "shapes"):
+        objective = SCE(modality="image", classifier=name)
+        others.append(key(dataclasses.replace(task, objective=objective, variants=(image,)), image))
+    assert len({key(), *others}) == len(others) + 1
+
+
+def test_programs_are_shared_by_equal_signatures(make):
+    experiment = make()
+    pictures, classes = experiment.tasks
+    again = dataclasses.replace(pictures, name="again", weight=2.0)
+    experiment = make(tasks=(pictures, again, classes))
+    state = initial_state(experiment, {"colours": ("blue", "red")})
+    choices = [Choice(task, task.variants[0]) for task in experiment.tasks]
+    programs = CompiledSteps(experiment, state, choices)
+    assert len(programs) == 2
+    assert programs[choices[0]] is programs[choices[1]]
+    assert programs[choices[0]] is not programs[choices[2]]
+    programs.close()
+
+
+def test_groups_are_labels_else_equal_texts_else_places(make):
+    experiment = make()
+    pictures, classes = experiment.tasks
+    inputs = Inputs(experiment, load_datasets(experiment))
+    batch = inputs._loaders["pictures/base"].batch(0)
+    np.testing.assert_array_equal(groups_of(classes, batch), batch.labels)
+    text = batch.inputs["text"]
+    text[2] = text[0]
+    groups = groups_of(pictures, batch)
+    alike = (text[:, None] == text[None]).all(-1)
+    np.testing.assert_array_equal(groups[:, None] == groups[None], alike)
+    del batch.inputs["text"]
+    repeated = dataclasses.replace(batch, index=np.array([5, 9, 5, 2]))
+    np.testing.assert_array_equal(groups_of(pictures, repeated), [1, 2, 1, 0])
