@@ -140,7 +140,8 @@ def _config(values: Mapping[str, Any], origin: Path) -> ModelConfig:
         raise ValueError(f"{origin} sets {unknown[0]!r}, which this version of imp-model lacks")
     if lacking := [name for name, needed in fields.items() if needed and name not in values]:
         raise ValueError(f"{origin} sets no {lacking[0]!r}; copy the bundle again")
-    return ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return ModelConfig(**given)
 
 
 def restore(model: Model, arrays: Mapping[str, np.ndarray], origin: Path | str) -> Model:
