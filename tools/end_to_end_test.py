@@ -78,7 +78,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Task(
                 name="names",
                 dataset=dataset.path,
-                objective=NCE(source="image", target="text", texts="label", prompts=("{}", "a {} blob")),
+                objective=NCE(
+                    source="image", target="text", texts="label", prompts=("{}", "a {} blob")
+                ),
                 variants=(Variant(views=(image, words), batch_size=24),),
                 weight=2,
             ),

@@ -10,8 +10,8 @@ from imp_data import randomness
 
 _SILENCE = math.log(1e-6)
 # Streams of randomness, one for each draw.
-_SCALE, _LEFT, _TOP, _FLIP, _BRIGHTNESS, _CONTRAST, _CHANNELS, _ORDER, _ROLL, _GAIN = range(
-    100, 110
+_SCALE, _LEFT, _TOP, _FLIP, _BRIGHTNESS, _CONTRAST, _CHANNELS, _ORDER, _ROLL, _GAIN, _SHIFT = range(
+    100, 111
 )
 _ORDERS = np.array([(0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
 
@@ -25,7 +25,7 @@ class Augment:
     1 ± that. `permute_channels` is the probability of another order of red, green and blue.
     `flip` mirrors half of the examples: off, for many pictures have a left and a right.
     `audio_roll` turns a clip in time by up to that share; `audio_gain` adds up to ± that to the
-    log-mel spectrogram.
+    log-mel spectrogram; `audio_shift` moves it by up to so many bands, about a transposition.
     """
 
     crop_scale: tuple[float, float] = (0.8, 1.0)
@@ -35,6 +35,7 @@ class Augment:
     flip: bool = False
     audio_roll: float = 0.1
     audio_gain: float = 0.7
+    audio_shift: int = 0
 
     def __post_init__(self) -> None:
         low, high = self.crop_scale
@@ -43,8 +44,9 @@ class Augment:
         for name in ("brightness", "contrast", "permute_channels", "audio_roll"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be within 0 and 1")
-        if self.audio_gain < 0:
-            raise ValueError(f"audio_gain {self.audio_gain} must be at least 0")
+        for name in ("audio_gain", "audio_shift"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 0")
 
     def __call__(self, modality: str, arrays: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """[b, ...] of one modality and uint64 [b] -> the same shape and dtype; text as it is."""
@@ -94,6 +96,12 @@ class Augment:
         gain = (2 * randomness.uniform(keys, _GAIN) - 1) * self.audio_gain
         source = (np.arange(frames) - shift[:, None]) % frames
         rolled = np.take_along_axis(clips, source[..., None], axis=1)
+        if self.audio_shift:
+            bands = clips.shape[2]
+            move = randomness.below(keys, _SHIFT, np.full(len(keys), 2 * self.audio_shift + 1))
+            band = np.arange(bands) - (move[:, None] - self.audio_shift)
+            moved = np.take_along_axis(rolled, np.clip(band, 0, bands - 1)[:, None], axis=2)
+            rolled = np.where(((band >= 0) & (band < bands))[:, None], moved, _SILENCE)
         return np.maximum(rolled + gain[:, None, None].astype(np.float32), np.float32(_SILENCE))
 
     def _tables(self, keys: np.ndarray) -> np.ndarray:

@@ -83,3 +83,18 @@ def test_sound_is_rolled_and_gained_above_the_floor():
 def test_bounds_are_checked(options):
     with pytest.raises(ValueError, match="within 0 and 1"):
         Augment(**options)
+
+
+def test_a_shift_moves_bands_and_leaves_silence_behind() -> None:
+    clips = np.tile(np.arange(16, dtype=np.float32), (40, 4, 1))
+    keys = np.arange(40, dtype=np.uint64)
+    out = Augment(audio_roll=0, audio_gain=0, audio_shift=3).spectrograms(clips, keys)
+    assert out.dtype == np.float32
+    seen = set()
+    for clip in out:
+        move = next(m for m in range(-3, 4) if clip[0, 8 + m] == 8)
+        seen.add(move)
+        for band in range(16):
+            kept = 0 <= band - move < 16
+            assert np.allclose(clip[:, band], band - move if kept else np.log(1e-6))
+    assert seen == set(range(-3, 4))

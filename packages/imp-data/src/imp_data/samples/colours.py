@@ -22,22 +22,16 @@ def contrast(first: Colour, second: Colour) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def draw(rng: np.random.Generator) -> Colour:
-    red, green, blue = (int(channel) for channel in rng.integers(0, 256, 3))
+def draw_ink(rng: np.random.Generator) -> Colour:
+    """A dark colour of any hue."""
+    return _draw(rng, 0, 120)
+
+
+def draw_paper(rng: np.random.Generator) -> Colour:
+    """A light colour of any hue that any ink shows on."""
+    return _draw(rng, 190, 256)
+
+
+def _draw(rng: np.random.Generator, low: int, high: int) -> Colour:
+    red, green, blue = (int(channel) for channel in rng.integers(low, high, 3))
     return red, green, blue
-
-
-def draw_pair(rng: np.random.Generator, *, least: float = 3.0) -> tuple[Colour, Colour]:
-    """Foreground and background whose contrast ratio is at least `least`."""
-    while True:
-        first, second = draw(rng), draw(rng)
-        if contrast(first, second) >= least:
-            return first, second
-
-
-def draw_ink_on_paper(rng: np.random.Generator) -> tuple[Colour, Colour]:
-    """A dark foreground and a light background of any hue."""
-    while True:
-        ink, paper = draw(rng), draw(rng)
-        if luminance(ink) <= 0.12 and luminance(paper) >= 0.5:
-            return ink, paper

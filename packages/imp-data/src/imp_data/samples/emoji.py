@@ -146,7 +146,7 @@ def write_chunk(folder: Path, chunk: Chunk) -> list[Row]:
     for group, stem, text, split in chunk.items:
         rng = rng_of("emoji", split_seed(chunk.seed, split), stem)
         picture = render(text, int(rng.integers(56, 97)))
-        image = Image.new("RGB", (SIDE, SIDE), colours.draw(rng))
+        image = Image.new("RGB", (SIDE, SIDE), colours.draw_paper(rng))
         room = (max(SIDE - picture.width, 0), max(SIDE - picture.height, 0))
         left, top = (int(rng.integers(r // 4, r - r // 4 + 1)) for r in room)
         image.paste(picture, (left, top), picture)
@@ -159,7 +159,7 @@ def write_chunk(folder: Path, chunk: Chunk) -> list[Row]:
 
 CORPUS = Corpus(
     name="emoji",
-    version=1,
+    version=2,
     packages={
         "dynamic_font": "dynamic-font",
         "pygame": "pygame-ce",

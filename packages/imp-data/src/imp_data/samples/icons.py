@@ -68,7 +68,7 @@ def draw(name: str, variant: int, seed: int) -> bytes:
 
     rng = rng_of("icons", seed, name, variant)
     size = int(rng.integers(92, 117))
-    ink, paper = colours.draw_ink_on_paper(rng)
+    ink, paper = colours.draw_ink(rng), colours.draw_paper(rng)
     room = SIDE - size
     left, top = (int(rng.integers(room // 4, room - room // 4 + 1)) for _ in range(2))
     drawing = resvg_py.svg_to_bytes(

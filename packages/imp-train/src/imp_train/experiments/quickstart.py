@@ -41,7 +41,7 @@ def quickstart(data: Path, *, minutes: float = 4.5, seed: int = 0) -> Experiment
     weights count steps, as five corpora of such unlike sizes would else be one.
     """
     model = dataclasses.replace(size("imp-moe-tiny"), vocab_size=VOCAB_SIZE)
-    plain = Augment()
+    augment = Augment(crop_scale=(0.85, 1.0), audio_shift=4)
 
     def task(corpus: str, kind: str, objective: Objective, weight: float, *how: Variant) -> Task:
         return Task(
@@ -50,7 +50,7 @@ def quickstart(data: Path, *, minutes: float = 4.5, seed: int = 0) -> Experiment
             objective=objective,
             variants=how,
             weight=weight,
-            augment=plain,
+            augment=augment,
         )
 
     def label(source: str, prompts: tuple[str, ...]) -> NCE:
