@@ -6,7 +6,7 @@ LISTING = """\
 :env:.cert='/env/ca.pem'
 global.cert='/file/ca.pem'
 global.extra-index-url='file:///a/simple\\nhttps://b.example/simple'
-global.find-links='/opt/wheels'
+global.find-links='/srv/wheels'
 install.index-url='https://mirror.example/simple'
 global.index-url='https://other.example/simple'
 """
@@ -26,7 +26,7 @@ def test_uv_is_told_all_but_extra_indexes() -> None:
     assert pip_settings.uv_options(pip_settings.settings(LISTING, {})) == [
         "SSL_CERT_FILE=/env/ca.pem",
         "--default-index=https://mirror.example/simple",
-        "--find-links=/opt/wheels",
+        "--find-links=/srv/wheels",
     ]
 
 
@@ -38,7 +38,7 @@ def test_pants_keeps_its_own_index_beside_an_extra_one() -> None:
         "PANTS_CA_CERTS_PATH=/env/ca.pem",
         "PANTS_PYTHON_REPOS_INDEXES="
         "['https://mirror.example/simple', 'file:///a/simple', 'https://b.example/simple']",
-        "PANTS_PYTHON_REPOS_FIND_LINKS=['file:///opt/wheels']",
+        "PANTS_PYTHON_REPOS_FIND_LINKS=['file:///srv/wheels']",
     ]
 
 
