@@ -22,13 +22,16 @@ from imp_train import metrics
 from quickstart.score import Results, Shown
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1080px;padding:0 1rem;color:#1c2330}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1080px;padding:0 1rem;
+ color:#1c2330}
 h1{font-size:1.6rem} h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #dde2ea}
-table{border-collapse:collapse} td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #eef}
-td:first-child,th:first-child{text-align:left} .good{color:#0a7d38;font-weight:600}
-.query{display:flex;gap:.5rem;align-items:center;margin:.5rem 0} .query b{width:230px;font-weight:500}
+table{border-collapse:collapse} td:first-child,th:first-child{text-align:left}
+td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #eef}
+.good{color:#0a7d38;font-weight:600} .small{color:#667} svg{max-width:100%;height:auto}
+.query{display:flex;gap:.5rem;align-items:center;margin:.5rem 0}
+.query b{width:230px;font-weight:500}
 .query img{width:88px;height:88px;object-fit:cover;border-radius:6px;border:3px solid #e3e7ee}
-.query img.hit{border-color:#1c9c52} .small{color:#667} svg{max-width:100%;height:auto}
+.query img.hit{border-color:#1c9c52}
 """
 
 

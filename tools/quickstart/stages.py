@@ -34,7 +34,7 @@ def write_samples(workdir: Path, seed: int) -> Path:
 
 
 def build_data(workdir: Path, sample_files: Path) -> Path:
-    """WORKDIR/data/<corpus> and the tokenizer of all their words. Games are exchanged as TFRecord too."""
+    """WORKDIR/data/<corpus>, games as TFRecord too, and the tokenizer of all their words."""
     data = workdir / "data"
     datasets: list[Dataset] = []
     for name, source in _SOURCES.items():
@@ -58,8 +58,8 @@ def train(workdir: Path, data: Path, *, minutes: float, seed: int) -> Path:
     """Trains, or goes on; the folder of the run, whose bundle is complete."""
     run = workdir / f"run-{minutes:g}min-seed{seed}"
     aim = max(0.2, minutes - _MINUTES_BESIDE_TRAINING)
-    command = ["imp_train.cli", "run", "quickstart", "--data", data, "--workdir", run]
-    _call(*command, "--minutes", f"{aim:g}", "--seed", seed, "--cache", workdir / "compiled")
+    options = ["--minutes", f"{aim:g}", "--seed", seed, "--cache", workdir / "compiled"]
+    _call("imp_train.cli", "run", "quickstart", "--data", data, "--workdir", run, *options)
     if not (run / "bundle").exists():
         raise KeyboardInterrupt  # Training saved and left on SIGINT, which we share with it.
     return run

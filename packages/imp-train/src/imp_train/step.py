@@ -16,6 +16,7 @@ from imp_train.optimizer import Parts
 from imp_train.state import TrainState
 from imp_train.tasks import Task, Variant
 
+# A compiled program, or `jax.jit`'s.
 Gradients: TypeAlias = Callable[..., tuple[Parts, tuple[Array, Array], dict[str, Array]]]
 
 
@@ -34,7 +35,7 @@ def signature(config: ModelConfig, task: Task, variant: Variant) -> tuple[Any, .
     )
 
 
-def make_gradients(experiment: Experiment, task: Task, variant: Variant) -> Gradients:
+def make_gradients(experiment: Experiment, task: Task, variant: Variant) -> jax.stages.Wrapped:
     """(parts, inputs, groups, key) -> (gradients of the parts, controls, metrics), jitted.
 
     `controls` are what `optimizer.update` needs: the clipping factor, and whether all is finite.
@@ -62,7 +63,7 @@ def take_step(
     task: Task,
     batch: Batch,
     key: Array,
-) -> dict[str, Array]:
+) -> dict[str, Any]:
     """One update of `state`, in place, from one task alone; returns its metrics on the device.
 
     Parts that the task does not use, and their moments, are neither read nor written.
