@@ -12,6 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tyro
 
+from imp_eval.client import ServiceError
 from quickstart import page, report, score, stages
 
 
@@ -71,7 +72,13 @@ def main() -> int:
     command = tyro.cli(Quickstart, prog="imp quickstart")
     try:
         command.run()
-    except (ValueError, FileNotFoundError, ModuleNotFoundError, ConnectionError) as error:
+    except (
+        ValueError,
+        FileNotFoundError,
+        ModuleNotFoundError,
+        ConnectionError,
+        ServiceError,
+    ) as error:
         print(f"imp quickstart: {error}", file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as error:

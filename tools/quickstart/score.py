@@ -157,7 +157,9 @@ def _by_text(
     ]
     # Through the index as a product would: upsert, then search by text.
     client.create_collection(name, modality, "text")
-    client.upsert(name, {str(i): files[i] for i in range(len(items))})
+    for start in range(0, len(items), _CHUNK):
+        rows_of = range(start, min(start + _CHUNK, len(items)))
+        client.upsert(name, {str(i): files[i] for i in rows_of})
     shown = []
     for caption in random.Random(1).sample(captions, 6):
         hits = [int(hit.id) for hit in client.search(name, text(caption), k=6)]
