@@ -24,12 +24,12 @@ def contrast(first: Colour, second: Colour) -> float:
 
 def draw_ink(rng: np.random.Generator) -> Colour:
     """A dark colour of any hue."""
-    return _draw(rng, 0, 120)
+    return _draw(rng, 0, 100)
 
 
 def draw_paper(rng: np.random.Generator) -> Colour:
     """A light colour of any hue that any ink shows on."""
-    return _draw(rng, 190, 256)
+    return _draw(rng, 215, 256)
 
 
 def _draw(rng: np.random.Generator, low: int, high: int) -> Colour:

@@ -159,7 +159,7 @@ def write_chunk(folder: Path, chunk: Chunk) -> list[Row]:
 
 CORPUS = Corpus(
     name="emoji",
-    version=2,
+    version=3,
     packages={
         "dynamic_font": "dynamic-font",
         "pygame": "pygame-ce",

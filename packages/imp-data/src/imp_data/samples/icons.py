@@ -102,7 +102,7 @@ def finish(folder: Path, rows: Sequence[Row]) -> None:
 
 CORPUS = Corpus(
     name="icons",
-    version=2,
+    version=3,
     packages={"material": "mkdocs-material", "resvg_py": "resvg-py", "PIL": "pillow"},
     plan=plan,
     write_chunk=write_chunk,
