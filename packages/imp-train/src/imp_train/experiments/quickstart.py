@@ -41,8 +41,8 @@ def quickstart(data: Path, *, minutes: float = 4.5, seed: int = 0) -> Experiment
     weights count steps, as five corpora of such unlike sizes would else be one.
     """
     model = dataclasses.replace(size("imp-moe-tiny"), vocab_size=VOCAB_SIZE)
-    # A short run sees an example a few times: there augmentation only slows learning, and on
-    # held-out instruments it cost a classifier 5 to 9 points after 200 steps.
+    # A short run sees an example only a few times: there augmentation slows learning and helps
+    # nothing.
     augment = Augment(crop_scale=(0.85, 1.0), audio_shift=2) if minutes >= 15 else None
 
     def task(corpus: str, kind: str, objective: Objective, weight: float, *how: Variant) -> Task:
