@@ -71,7 +71,7 @@ class Batcher:
             raise OverloadedError(
                 f"{self._num_pending} items are pending and {num_items} more would pass the bound "
                 f"of {self._max_pending}; try again later",
-                retry_after=self._num_pending * self._seconds_per_item,
+                retry_after=self._max_delay + self._num_pending * self._seconds_per_item,
             )
         self._num_pending += num_items
         try:
