@@ -17,14 +17,10 @@ from imp_eval.batcher import Batcher, ComputeError, OverloadedError
 from imp_eval.collection_store import AlreadyExistsError, Collections, NotFoundError
 from imp_eval.engine import Engine, RequestLimits
 from imp_eval.inference import Encoder, use_compilation_cache
+from imp_eval.messages import Context
 from imp_eval.preprocess import Preprocessor
-from imp_eval.service import (
-    ClassificationServicer,
-    Context,
-    EmbeddingServicer,
-    RetrievalServicer,
-    StaleCollectionError,
-)
+from imp_eval.retrieval_service import RetrievalServicer, StaleCollectionError
+from imp_eval.service import ClassificationServicer, EmbeddingServicer
 from imp_model import bundle as bundles
 from imp_proto.v1 import embedding_pb2, embedding_pb2_grpc, retrieval_pb2, retrieval_pb2_grpc
 
