@@ -120,7 +120,7 @@ SIZES: dict[str, ModelConfig] = {
     "imp-l": _size(1024, 4096, 24, 16),
     "imp-moe-l": _size(1024, 4096, 24, 16, moe=12, experts=16),
     "imp-moe-tiny": dataclasses.replace(
-        _size(128, 512, 4, 4, moe=2, experts=4), vocab_size=2048, text_positions=64, dtype="float32"
+        _size(96, 192, 2, 3, moe=1, experts=4), vocab_size=2048, text_positions=64, dtype="float32"
     ),
 }
 

@@ -8,6 +8,7 @@ from imp_model.config import ModelConfig
 from imp_model.drop_token import kept_indices
 from imp_model.init import Init
 from imp_model.layers import Linear
+from imp_model.patches import PatchProjection
 from imp_model.positions import FactorisedPositions
 
 # log(x + 1e-6) lies in about [-14, 6]; these bring it near zero mean and unit variance.
@@ -20,7 +21,9 @@ class AudioEmbedder(nnx.Module):
     def __init__(self, config: ModelConfig, init: Init) -> None:
         self.config = config
         pt, pf = config.audio_patch
-        self.patch = Linear(pt * pf, config.width, init, axes=("patch", "embed"))
+        self.patch = PatchProjection(
+            pt * pf, config.width, init, epsilon=0.25, dtype=jnp.dtype(config.dtype)
+        )
         self.positions = FactorisedPositions(config.audio_positions, config.width, init)
         self.project = Linear(config.width, config.width, init, axes=("embed", "embed_out"))
 
@@ -49,5 +52,5 @@ class AudioEmbedder(nnx.Module):
             index = kept_indices(key, b, x.shape[1], drop)[..., None]
             x = jnp.take_along_axis(x, index, axis=1)
             positions = jnp.take_along_axis(positions, index, axis=1)
-        dtype = jnp.dtype(c.dtype)
-        return self.project(self.patch(x.astype(dtype)) + positions.astype(dtype))
+        x = self.patch(x)
+        return self.project(x + positions.astype(x.dtype))

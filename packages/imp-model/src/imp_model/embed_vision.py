@@ -8,6 +8,7 @@ from imp_model.config import ModelConfig
 from imp_model.drop_token import kept_indices
 from imp_model.init import Init
 from imp_model.layers import Linear
+from imp_model.patches import PatchProjection
 from imp_model.positions import FactorisedPositions
 
 
@@ -32,7 +33,9 @@ class VisionEmbedder(nnx.Module):
     def __init__(self, config: ModelConfig, init: Init) -> None:
         self.config = config
         pt, ph, pw = config.patch
-        self.patch = Linear(pt * ph * pw * 3, config.width, init, axes=("patch", "embed"))
+        self.patch = PatchProjection(
+            pt * ph * pw * 3, config.width, init, epsilon=0.1, dtype=jnp.dtype(config.dtype)
+        )
         self.positions = FactorisedPositions(config.vision_positions, config.width, init)
         self.project = Linear(config.width, config.width, init, axes=("embed", "embed_out"))
 
@@ -46,13 +49,7 @@ class VisionEmbedder(nnx.Module):
         c = self.config
         pt, ph, pw = c.patch
         is_image = pixels.ndim == 4
-        if is_image:
-            # Tiling a frame pt times is the same product as summing the kernel over time.
-            kernel = self.patch.kernel[...].reshape(pt, -1, c.width).sum(0)
-            x = tubelets(pixels[:, None], (1, ph, pw))
-        else:
-            kernel = self.patch.kernel[...]
-            x = tubelets(pixels, c.patch)
+        x = tubelets(pixels[:, None], (1, ph, pw)) if is_image else tubelets(pixels, c.patch)
         frames = 1 if is_image else pixels.shape[1] // pt
         sizes = (frames, pixels.shape[-3] // ph, pixels.shape[-2] // pw)
         positions = jnp.broadcast_to(self.positions(sizes), (x.shape[0], x.shape[1], c.width))
@@ -62,7 +59,5 @@ class VisionEmbedder(nnx.Module):
             # Dropped before the patch product, so that it is saved as well.
             x = jnp.take_along_axis(x, index, axis=1)
             positions = jnp.take_along_axis(positions, index, axis=1)
-        dtype = jnp.dtype(c.dtype)
-        x = (x.astype(jnp.float32) / 127.5 - 1.0).astype(dtype)
-        tokens = x @ kernel.astype(dtype)
-        return self.project(tokens + positions.astype(dtype))
+        x = self.patch(x.astype(jnp.float32) / 127.5 - 1.0, tiles=pt if is_image else 1)
+        return self.project(x + positions.astype(x.dtype))
