@@ -18,7 +18,7 @@ _ORDERS = np.array([(0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augment:
-    """What training may do to an example; frames of one video share one draw.
+    """What training may do to an example, by default nothing; frames of one video share one draw.
 
     `crop_scale` bounds the side of a random square crop as a share of the picture's, resized back.
     `brightness` shifts by up to that share of the range; `contrast` scales around mid grey by up to
@@ -28,13 +28,13 @@ class Augment:
     log-mel spectrogram; `audio_shift` moves it by up to so many bands, about a transposition.
     """
 
-    crop_scale: tuple[float, float] = (0.8, 1.0)
-    brightness: float = 0.15
-    contrast: float = 0.25
+    crop_scale: tuple[float, float] = (1.0, 1.0)
+    brightness: float = 0.0
+    contrast: float = 0.0
     permute_channels: float = 0.0
     flip: bool = False
-    audio_roll: float = 0.1
-    audio_gain: float = 0.7
+    audio_roll: float = 0.0
+    audio_gain: float = 0.0
     audio_shift: int = 0
 
     def __post_init__(self) -> None:
@@ -51,11 +51,11 @@ class Augment:
     def __call__(self, modality: str, arrays: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """[b, ...] of one modality and uint64 [b] -> the same shape and dtype; text as it is."""
         match modality:
-            case "image":
+            case "image" if self._changes_pictures:
                 return self.pictures(arrays[:, None], keys)[:, 0]
-            case "video":
+            case "video" if self._changes_pictures:
                 return self.pictures(arrays, keys)
-            case "audio":
+            case "audio" if self.audio_roll or self.audio_gain or self.audio_shift:
                 return self.spectrograms(arrays, keys)
         return arrays
 
@@ -103,6 +103,11 @@ class Augment:
             moved = np.take_along_axis(rolled, np.clip(band, 0, bands - 1)[:, None], axis=2)
             rolled = np.where(((band >= 0) & (band < bands))[:, None], moved, _SILENCE)
         return np.maximum(rolled + gain[:, None, None].astype(np.float32), np.float32(_SILENCE))
+
+    @property
+    def _changes_pictures(self) -> bool:
+        still = self.crop_scale == (1.0, 1.0) and not self.flip
+        return not still or max(self.brightness, self.contrast, self.permute_channels) > 0
 
     def _tables(self, keys: np.ndarray) -> np.ndarray:
         """Brightness and contrast as one table of 256 levels an example: uint8 [b, 256]."""

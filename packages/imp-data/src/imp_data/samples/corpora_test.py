@@ -127,9 +127,9 @@ def test_games_never_load_a_rom_that_ends_the_process() -> None:
 def test_instruments_sound_and_hold_out_pitches(tmp_path: Path) -> None:
     paths = _write(instruments.CORPUS, tmp_path, chunks=1)
     assert {Path(path).suffix for path in paths} == {".wav", ".flac"}
-    assert Counter(path.split("/")[0] for path in paths) == {"train": 8, "test": 2}
+    assert Counter(path.split("/")[0] for path in paths) == {"train": 14, "test": 3}
     assert {path.split("/")[1] for path in paths} == {"piano"}
-    assert len({Path(path).stem for path in paths}) == 10
+    assert len({Path(path).stem for path in paths}) == 17
     for path in paths:
         wave, rate = soundfile.read(tmp_path / path)
         assert (wave.ndim, wave.size / rate) == (1, pytest.approx(2.1, abs=0.001))

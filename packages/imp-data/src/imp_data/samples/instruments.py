@@ -14,7 +14,7 @@ from imp_data.samples.manifests import write_nothing
 PITCHES = range(36, 80, 2)
 # (program, pitch) that the soundfont leaves without sound.
 SILENT = {(65, 64)}
-NOTES = {"train": 8, "test": 2}
+NOTES = {"train": 14, "test": 3}
 SECONDS = 2.1
 SLOT = 2.2
 SAMPLE_RATE = 22_050
@@ -113,7 +113,7 @@ def write_chunk(folder: Path, chunk: Chunk) -> list[Row]:
 
 CORPUS = Corpus(
     name="instruments",
-    version=1,
+    version=2,
     packages={
         "midirenderer": "midirenderer",
         "pretty_midi": "pretty-midi",
