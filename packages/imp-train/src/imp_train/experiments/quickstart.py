@@ -86,13 +86,13 @@ def quickstart(data: Path, *, minutes: float = 4.5, seed: int = 0) -> Experiment
         task("emoji", "image-class", classes("image", "emoji"), 6, image),
         task("games", "video-class", classes("video", "games"), 3, video),
         # One classifier for the frames and for the sound: it pulls the two together.
-        task("games", "audio-class", classes("audio", "games"), 8, audio),
+        task("games", "audio-class", classes("audio", "games"), 7, audio),
         task("games", "video-label", label("video", GAME_PROMPTS), 4, *video_text),
         task("games", "video-audio", NCE(source="video", target="audio"), 9, video_audio),
         task("games", "audio-label", label("audio", GAME_PROMPTS), 8, audio_text),
-        task("instruments", "audio-class", classes("audio", "instruments"), 18, audio),
-        task("instruments", "audio-label", label("audio", SOUND_PROMPTS), 18, audio_text),
-        task("errands", "video-text", NCE(source="video", target="text"), 10, *video_text),
+        task("instruments", "audio-class", classes("audio", "instruments"), 15, audio),
+        task("instruments", "audio-label", label("audio", SOUND_PROMPTS), 15, audio_text),
+        task("errands", "video-text", NCE(source="video", target="text"), 17, *video_text),
     )
     steps = max(20, round(minutes * STEPS_PER_MINUTE))
     return Experiment(
