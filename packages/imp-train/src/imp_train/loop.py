@@ -14,7 +14,7 @@ import jax
 from imp_data.datasets import Dataset
 from imp_data.views import to_json as view_to_json
 from imp_model import bundle
-from imp_model.model import Model, classifier_part
+from imp_model.model import Model
 from imp_train import optimizer
 from imp_train.checkpoint import Checkpoints, check_experiment
 from imp_train.compile import CompiledSteps
@@ -45,9 +45,8 @@ def classifiers(experiment: Experiment, datasets: dict[str, Dataset]) -> dict[st
     """
     owners: dict[str, Task] = {}
     for task in experiment.tasks:
-        if not any(part.startswith(classifier_part("")) for part in task.objective.parts):
+        if (name := task.objective.classifier) is None:
             continue
-        name = task.objective.classifier  # type: ignore[attr-defined]
         first = owners.setdefault(name, task)
         if datasets[first.name].label_names != datasets[task.name].label_names:
             raise ValueError(

@@ -25,6 +25,8 @@ class Objective(Protocol):
     @property
     def pairs(self) -> tuple[Pair, ...]: ...
     @property
+    def classifier(self) -> str | None: ...
+    @property
     def labelled(self) -> bool: ...
     @property
     def parts(self) -> tuple[str, ...]: ...
@@ -72,6 +74,10 @@ class NCE:
     @property
     def pairs(self) -> tuple[Pair, ...]:
         return ((self.source, self.target),)
+
+    @property
+    def classifier(self) -> None:
+        return None
 
     @property
     def labelled(self) -> bool:
