@@ -85,6 +85,8 @@ def main(argv: list[str] | None = None) -> int:
         if not arguments.check:
             (root / OUT).mkdir(parents=True, exist_ok=True)
             generate(root, root / OUT)
+            for left_over in stale(root):
+                (root / OUT / left_over).unlink()
             return 0
         if paths := stale(root):
             print("stale: " + ", ".join(paths) + "; run: python tools/gen_protos.py")

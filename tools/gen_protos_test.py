@@ -34,6 +34,8 @@ def test_an_edited_proto_makes_its_code_stale(checkout):
 def test_code_without_a_proto_is_stale(checkout):
     (checkout / gen_protos.OUT / "imp_proto/v1/gone_pb2.py").write_text("")
     assert gen_protos.stale(checkout) == ["imp_proto/v1/gone_pb2.py"]
+    assert gen_protos.main(["--root", str(checkout)]) == 0
+    assert gen_protos.stale(checkout) == []
 
 
 def test_a_broken_proto_is_refused_in_one_line(checkout, capfd):

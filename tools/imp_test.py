@@ -57,10 +57,15 @@ def test_a_python_that_fails_is_refused_in_one_line(checkout: pathlib.Path) -> N
     assert done.stderr == "imp: IMP_PYTHON=/bin/false is not a Python 3.11 or 3.12 that runs\n"
 
 
-def test_a_directory_that_is_no_environment_is_left_alone(checkout: pathlib.Path) -> None:
+@pytest.mark.parametrize("also", [(), ("pyvenv.cfg",)])
+def test_an_environment_of_someone_elses_is_left_alone(
+    checkout: pathlib.Path, also: tuple[str, ...]
+) -> None:
     precious = checkout / "elsewhere/precious.txt"
     precious.parent.mkdir()
     precious.write_text("mine")
+    for name in also:
+        (precious.parent / name).touch()
     done = imp(checkout, "setup", IMP_VENV=str(precious.parent))
     assert done.returncode == 1
     assert "it is no environment of ours" in done.stderr

@@ -94,8 +94,10 @@ def main() -> int:
         return 2
     if any(os.environ.get(name) for name in _OWN[tool]):
         return 0
+    # An environment made by uv has no pip; the Python that it was made from has.
+    python = getattr(sys, "_base_executable", sys.executable)
     listing = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+        [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     ).stdout  # empty where there is no pip, and then no configuration of it either
     pip = settings(listing, os.environ)
     for option in uv_options(pip) if tool == "uv" else pants_options(pip):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -70,13 +71,14 @@ def say(line: str) -> None:
 
 def main() -> int:
     command = tyro.cli(Quickstart, prog="imp quickstart")
+    # As Ctrl-C: the stage in work is stopped and waited for, never left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         command.run()
     except (
         ValueError,
-        FileNotFoundError,
+        OSError,
         ModuleNotFoundError,
-        ConnectionError,
         ServiceError,
     ) as error:
         print(f"imp quickstart: {error}", file=sys.stderr)

@@ -153,7 +153,7 @@ def _by_text(
     relevant = retrieval.same([item.caption for item in items], captions)
     rows = [
         *_retrieval_rows(f"{name} {modality}→text", modality, files @ texts.T, relevant),
-        *_retrieval_rows(f"{name} text→{modality}", modality, texts @ files.T, relevant.T),
+        *_retrieval_rows(f"{name} text→{modality}", "text", texts @ files.T, relevant.T),
     ]
     # Through the index as a product would: upsert, then search by text.
     client.create_collection(name, modality, "text")

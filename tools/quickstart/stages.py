@@ -12,6 +12,7 @@ from imp_data import samples
 from imp_data.cli import corpus
 from imp_data.datasets import Dataset
 from imp_data.pipelines import build
+from imp_data.stores.atomic import write_file
 from imp_data.tokenizer import Tokenizer
 from imp_train.experiments.quickstart import STORED_VIEWS, VOCAB_SIZE
 
@@ -49,8 +50,12 @@ def build_data(workdir: Path, sample_files: Path) -> Path:
                 overwrite=True,
             )
         )
-    if not (data / "tokenizer.model").exists():
+    # The tokenizer belongs to its words: other data, another tokenizer.
+    source = "\n".join(dataset.plan_digest for dataset in datasets) + "\n"
+    made_from = data / "tokenizer.source"
+    if not made_from.exists() or made_from.read_text() != source:
         Tokenizer.train(corpus(datasets), data / "tokenizer.model", VOCAB_SIZE)
+        write_file(made_from, source.encode())
     return data
 
 
@@ -115,7 +120,11 @@ def _call(module: str, *arguments: object) -> None:
     try:
         status = process.wait()
     except KeyboardInterrupt:
-        process.wait()  # It has the same signal and saves before it leaves.
+        # From a terminal it has the signal already, else not; it saves before it leaves.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        process.send_signal(signal.SIGTERM)
+        process.wait()
         raise
     if status:
         raise subprocess.CalledProcessError(status, _command(module, *arguments))

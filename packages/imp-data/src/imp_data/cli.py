@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         return command.run(beam_options)
-    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"imp-data: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

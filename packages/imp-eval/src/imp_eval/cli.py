@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import pathlib
@@ -14,6 +15,7 @@ import numpy as np
 import tqdm
 import tyro
 
+from imp_data.stores.atomic import write_file
 from imp_eval import client as clients
 from imp_eval.client import DEFAULT_ADDRESS, Client, Input, ItemFailure, ServiceError
 
@@ -93,9 +95,11 @@ def embed(
         out: an .npz file to write.
         address: of the server.
     """
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"{out.parent} is no folder to write {out.name} in")
     named: list[tuple[str, Input]] = [(t, clients.text(t)) for t in text]
     with Client(address) as client:
-        good: dict[str, np.ndarray] = {}
+        good: list[tuple[str, np.ndarray]] = []
         failed = 0
         for batch in _batches(files, modality, named):
             results = client.embed([value for _, value in batch], target)
@@ -103,11 +107,14 @@ def embed(
                 if isinstance(result, ItemFailure):
                     failed += _complain(name, result)
                     continue
-                good[name] = result
+                good.append((name, result))
                 if out is None:
                     print(json.dumps({"id": name, "values": result.tolist()}))
     if out is not None and good:
-        np.savez(out, ids=np.array(list(good)), vectors=np.stack(list(good.values())))
+        content = io.BytesIO()
+        names, vectors = zip(*good, strict=True)
+        np.savez(content, ids=np.array(names), vectors=np.stack(vectors))
+        write_file(out, content.getvalue())
     return 2 if failed else 0
 
 

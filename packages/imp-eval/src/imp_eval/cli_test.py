@@ -38,6 +38,9 @@ def test_index_search_classify_embed(address, folder, capsys, tmp_path) -> None:
     with np.load(out) as arrays:
         assert arrays["ids"].tolist() == [str(one)]
         assert arrays["vectors"].shape == (1, 32)
+    assert main(["embed", "--text", "a", "a", "--target", "image", "--out", str(out), *at]) == 0
+    with np.load(out) as arrays:
+        assert arrays["ids"].tolist() == ["a", "a"]
 
 
 def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp_path) -> None:
@@ -53,6 +56,7 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp
         (["embed", "what.xyz", *at], "tells no modality; give it with --modality"),
         (["embed", str(broken), *at], f"{broken}: not a readable image"),
         (["embed", str(broken), "--modality", "smell", *at], "'smell' is unknown"),
+        (["embed", str(broken), "--out", "gone/x.npz", *at], "gone is no folder"),
         (["embed", *at], "nothing to do; give files"),
         (["search", "x", "--collection", "none", *at], "no collection 'none'"),
         (["search", "--collection", "none", *at], "give either words or --file"),

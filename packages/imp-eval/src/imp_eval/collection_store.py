@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from imp_data.stores.atomic import sync_folder
 from imp_eval.index import Hit, Index
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -101,12 +102,12 @@ class Collection:
         """Removes the folder; the name is free, and later changes are refused, from now on."""
         with self._write_lock:
             self._check_alive()
-            self._dropped = True
             if self._folder is not None:
                 # Renamed first: half a collection must never be loaded.
                 gone = self._folder.with_name(f".dropped-{self.config.name}-{os.getpid()}")
                 self._folder.rename(gone)
-                shutil.rmtree(gone)
+                shutil.rmtree(gone, ignore_errors=True)
+            self._dropped = True
 
     def _check_alive(self) -> None:
         if self._dropped:
@@ -129,7 +130,7 @@ class Collection:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         self._next_change += 1
         self._num_changes += 1
 
@@ -224,13 +225,14 @@ class Collections:
             if self._folder is not None:
                 path = self._folder / config.name
                 new = self._folder / f".new-{config.name}"
+                shutil.rmtree(new, ignore_errors=True)  # of a creation that failed
                 new.mkdir()
                 with (new / "collection.json").open("w") as file:
                     json.dump(dataclasses.asdict(config), file, indent=1)
                     file.flush()
                     os.fsync(file.fileno())
                 new.rename(path)
-                _sync_folder(self._folder)
+                sync_folder(self._folder)
             self._collections[config.name] = Collection(config, path)
             return self._collections[config.name]
 
@@ -252,11 +254,3 @@ def _read_config(path: pathlib.Path) -> CollectionConfig:
 
 def _changes(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(folder.glob("*.npz"))
-
-
-def _sync_folder(folder: pathlib.Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

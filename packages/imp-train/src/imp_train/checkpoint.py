@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -51,8 +51,12 @@ class Checkpoints:
         )
         progress = saved["progress"]
         # Orbax commits arrays to a device, and programs lowered from committed arrays are others
-        # than a fresh run's: a restart would compile everything again.
-        arrays = {name: jnp.array(np.asarray(value)) for name, value in saved["state"].items()}
+        # than a fresh run's: a restart would compile everything again. (`jnp.array` would compile a
+        # copy for each shape.)
+        arrays = {
+            name: jax.device_put(np.asarray(value), may_alias=False)
+            for name, value in saved["state"].items()
+        }
         restored = state.with_arrays(arrays)
         restored.step = progress["step"]
         restored.positions = dict(progress["positions"])

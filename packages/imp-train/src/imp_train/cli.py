@@ -14,7 +14,6 @@ from imp_train import metrics
 from imp_train.compile import use_persistent_cache
 from imp_train.config import Experiment
 from imp_train.experiments.quickstart import quickstart
-from imp_train.inputs import load_datasets
 from imp_train.loop import train
 
 EXPERIMENTS: dict[str, Callable[..., Experiment]] = {"quickstart": quickstart}
@@ -60,7 +59,7 @@ class Run:
     """Folder of the built datasets."""
     workdir: Path
     """Folder of the checkpoints, metrics and bundle."""
-    minutes: float = 4.0
+    minutes: float = 4.5
     """Training time to aim at on two cores; sets the number of steps."""
     seed: int = 0
     cache: Path | None = None
@@ -68,7 +67,6 @@ class Run:
 
     def run(self) -> int:
         experiment = make(self.name, self.data, minutes=self.minutes, seed=self.seed)
-        load_datasets(experiment)
         use_persistent_cache(self.cache or self.workdir / "compiled")
         summary = train(experiment, self.workdir)
         s = summary.seconds
@@ -133,7 +131,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = tyro.cli(Command, prog="imp-train", args=argv)  # type: ignore[arg-type]
     try:
         return command.run()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except KeyboardInterrupt:
+        print(
+            "imp-train: stopped; the same command goes on from its last checkpoint", file=sys.stderr
+        )
+        return 130
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"imp-train: {error}", file=sys.stderr)
         return 2
 

@@ -52,6 +52,11 @@ def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
             raise ValueError(
                 f"task {task.name!r} needs labels; dataset {dataset.name} ({task.dataset}) has none"
             )
+        if task.objective.labelled and dataset.examples(task.split).labels.min() < 0:
+            raise ValueError(
+                f"task {task.name!r} needs a label on every example; some of dataset "
+                f"{dataset.name} ({task.dataset}) have none: give them one, or leave them out"
+            )
         datasets[task.name] = dataset
     return datasets
 

@@ -1,11 +1,13 @@
 """Datasets against what tasks need, the schedule, and batches that start anywhere."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
-from imp_train.conftest import MODEL
+from imp_data.pipelines.build import build_dataset
+from imp_train.conftest import IMAGE, MODEL
 from imp_train.inputs import Inputs, Schedule, load_datasets
 from imp_train.objectives import NCE
 from imp_train.tasks import Task
@@ -20,6 +22,22 @@ def test_labels_that_a_dataset_lacks_are_refused_by_task(make, data):
             load_datasets(make(tasks=(plain,)))
     captioned = dataclasses.replace(pictures, dataset=data / "plain")
     assert load_datasets(make(tasks=(captioned,)))["pictures"].num_examples["train"] == 5
+
+
+def test_a_label_on_some_examples_alone_is_refused(make, data, tmp_path):
+    """Softmax would else train the others as the last class."""
+    shutil.copytree(data / "source" / "labelled", tmp_path / "source")
+    (tmp_path / "source" / "red" / "red-a.png").rename(tmp_path / "source" / "red-a.png")
+    build_dataset(
+        source=f"folder:{tmp_path / 'source'}",
+        out=tmp_path / "partly",
+        views=[IMAGE],
+        progress=False,
+        num_threads=1,
+    )
+    task = dataclasses.replace(make().tasks[1], dataset=tmp_path / "partly")
+    with pytest.raises(ValueError, match="'classes' needs a label on every example"):
+        load_datasets(make(tasks=(task,)))
 
 
 def test_a_dataset_or_split_that_is_not_there_is_named(make, data):

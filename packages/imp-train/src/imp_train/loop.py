@@ -1,10 +1,11 @@
 """The AGD loop (IMP, Algorithm 1): sample a task, take one step on it alone, repeat."""
 
 import dataclasses
+import json
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -12,6 +13,8 @@ from types import FrameType
 import jax
 
 from imp_data.datasets import Dataset
+from imp_data.stores.atomic import sha256_of
+from imp_data.stores.lock import sole_writer
 from imp_data.views import to_json as view_to_json
 from imp_model import bundle
 from imp_model.model import Model
@@ -75,14 +78,39 @@ def train(
     """Trains until `experiment.steps`, resuming what `workdir` holds; writes `workdir/bundle`.
 
     SIGTERM and SIGINT save and return with `finished=False`, as does reaching `stop_after` steps.
-    Raises ValueError for a workdir of another experiment, FloatingPointError once
+    Raises ValueError for a workdir of another experiment or other data, or one that another process
+    trains in; FloatingPointError once
     `optimizer.max_skipped` updates were not finite.
     """
-    began = time.perf_counter()
     datasets = load_datasets(experiment)
-    check_experiment(workdir, to_json(experiment))
     inputs = Inputs(experiment, datasets)
     labels = classifiers(experiment, datasets)
+    with sole_writer(workdir), _stop_signals() as stopped:
+        check_experiment(workdir, identity(experiment, datasets))
+        return _train(
+            experiment, workdir, inputs, labels, stopped, progress=progress, stop_after=stop_after
+        )
+
+
+def identity(experiment: Experiment, datasets: dict[str, Dataset]) -> str:
+    """The experiment and the data that it reads: equal text, equal run."""
+    data = {name: dataset.plan_digest for name, dataset in datasets.items()}
+    if experiment.tokenizer is not None:
+        data["tokenizer"] = sha256_of(experiment.tokenizer)
+    return json.dumps(json.loads(to_json(experiment)) | {"data": data}, indent=1)
+
+
+def _train(
+    experiment: Experiment,
+    workdir: Path,
+    inputs: Inputs,
+    labels: dict[str, tuple[str, ...]],
+    stopped: Sequence[int],
+    *,
+    progress: bool,
+    stop_after: int | None,
+) -> Summary:
+    began = time.perf_counter()
     checkpoints = Checkpoints(workdir / "checkpoints")
     state = checkpoints.restore(initial_state(experiment, labels))
     end = min(experiment.steps, stop_after or experiment.steps)
@@ -95,20 +123,19 @@ def train(
         batches = inputs.batches(state.step, state.positions)
         root = jax.random.key(experiment.seed)
         try:
-            with _stop_signals() as stopped:
-                while state.step < end and not stopped:
-                    asked = time.perf_counter()
-                    choice, batch = next(batches)
-                    waited += time.perf_counter() - asked
-                    key = jax.random.fold_in(root, state.step)
-                    values = take_step(experiment, steps[choice], state, choice.task, batch, key)
-                    metrics.add(state.step - 1, choice, values)
-                    state.positions[choice.key] = state.positions.get(choice.key, 0) + 1
-                    if state.step % experiment.log_every == 0:
-                        state.skipped += metrics.flush()
-                        _check_skipped(experiment, state, choice.task.name)
-                    if state.step % experiment.checkpoint_every == 0:
-                        checkpoints.save(state)
+            while state.step < end and not stopped:
+                asked = time.perf_counter()
+                choice, batch = next(batches)
+                waited += time.perf_counter() - asked
+                key = jax.random.fold_in(root, state.step)
+                values = take_step(experiment, steps[choice], state, choice.task, batch, key)
+                metrics.add(state.step - 1, choice, values)
+                state.positions[choice.key] = state.positions.get(choice.key, 0) + 1
+                if state.step % experiment.log_every == 0:
+                    state.skipped += metrics.flush()
+                    _check_skipped(experiment, state, choice.task.name)
+                if state.step % experiment.checkpoint_every == 0:
+                    checkpoints.save(state)
             state.skipped += metrics.flush()
             if checkpoints.latest_step != state.step:
                 checkpoints.save(state)

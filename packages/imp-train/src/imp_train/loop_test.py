@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from imp_data.stores.lock import sole_writer
 from imp_model import bundle
 from imp_train.checkpoint import Checkpoints
 from imp_train.config import OptimizerConfig
@@ -89,6 +90,26 @@ def test_a_finished_run_is_not_trained_further(whole, make):
 def test_the_workdir_of_another_experiment_is_refused(whole, make):
     with pytest.raises(ValueError, match=r"another experiment \(it differs in steps, seed\)"):
         train(make(seed=1, steps=7), whole[0], progress=False)
+
+
+def test_the_workdir_of_other_data_is_refused(whole, make, monkeypatch):
+    other = dict(load_datasets(make()))
+    other["classes"] = dataclasses.replace(other["classes"], plan_digest="another")
+    monkeypatch.setattr("imp_train.loop.load_datasets", lambda experiment: other)
+    with pytest.raises(ValueError, match=r"another experiment \(it differs in data\)"):
+        train(make(), whole[0], progress=False)
+
+
+def test_what_is_refused_leaves_the_workdir_free(make, tmp_path):
+    small = dataclasses.replace(make().model, vocab_size=10)
+    with pytest.raises(ValueError, match="vocab_size 10"):
+        train(make(model=small), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_process_trains_in_a_workdir(make, tmp_path):
+    with sole_writer(tmp_path), pytest.raises(ValueError, match="another process"):
+        train(make(), tmp_path, progress=False)
 
 
 def test_a_run_whose_updates_are_not_finite_stops_at_the_bound(make, tmp_path):

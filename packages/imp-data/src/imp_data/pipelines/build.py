@@ -26,6 +26,7 @@ from imp_data.pipelines.plan import Plan
 from imp_data.pipelines.shard import ShardJob
 from imp_data.stores import tensorstore
 from imp_data.stores.atomic import write_file
+from imp_data.stores.lock import sole_writer
 from imp_data.views import TextView, View
 
 FORMATS = ("tensorstore", "tfrecord")
@@ -68,7 +69,7 @@ def build_dataset(
     `name` defaults to the folder's. `num_threads` decode at a time within a shard, by default one
     a core. `pipeline_options` are Beam's; without a --runner it runs in this process.
     Raises ValueError or FileNotFoundError, one line, for what the caller can put right: a source
-    that can't be read, another dataset at `out`, too many rejects.
+    that can't be read, another dataset or another writer at `out`, too many rejects.
     """
     out = pathlib.Path(out)
     if unknown := [name for name in formats if name not in FORMATS] or not formats:
@@ -90,29 +91,30 @@ def build_dataset(
         seed=seed,
         shard_examples=shard_examples,
     )
-    if (done := _prepare(plan, out, overwrite=overwrite)) is not None:
-        return done
-    jobs = [
-        ShardJob(
-            out=str(out.resolve()),
-            plan_digest=plan.digest,
-            shard=shard,
-            shard_size=plan.shard_sizes[shard.split],
-            num_shards=plan.num_shards(shard.split),
-            labels=plan.labels,
-            views=plan.views,
-            formats=plan.formats,
-            limits=limits,
-            num_threads=num_threads or os.cpu_count() or 1,
-        )
-        for shard in plan.shards
-        if shard_lib.valid_receipt(out, shard, plan.digest) is None
-    ]
-    _logger.info("%s: %d of %d shards to build", plan.name, len(jobs), len(plan.shards))
-    if jobs:
-        with progress_lib.watch(plan, out, shown=progress):
-            run_pipeline(jobs, pipeline_options)
-    return finalize(plan, out, max_reject_share=max_reject_share)
+    with sole_writer(out):
+        if (done := _prepare(plan, out, overwrite=overwrite)) is not None:
+            return done
+        jobs = [
+            ShardJob(
+                out=str(out.resolve()),
+                plan_digest=plan.digest,
+                shard=shard,
+                shard_size=plan.shard_sizes[shard.split],
+                num_shards=plan.num_shards(shard.split),
+                labels=plan.labels,
+                views=plan.views,
+                formats=plan.formats,
+                limits=limits,
+                num_threads=num_threads or os.cpu_count() or 1,
+            )
+            for shard in plan.shards
+            if shard_lib.valid_receipt(out, shard, plan.digest) is None
+        ]
+        _logger.info("%s: %d of %d shards to build", plan.name, len(jobs), len(plan.shards))
+        if jobs:
+            with progress_lib.watch(plan, out, shown=progress):
+                run_pipeline(jobs, pipeline_options)
+        return finalize(plan, out, max_reject_share=max_reject_share)
 
 
 def run_pipeline(jobs: Sequence[ShardJob], pipeline_options: Sequence[str] = ()) -> None:

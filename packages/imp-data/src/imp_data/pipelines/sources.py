@@ -16,7 +16,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from imp_data.media.limits import Limits
 
@@ -97,26 +97,36 @@ def _read_folder(root: pathlib.Path, suffixes: frozenset[str]) -> Iterator[Item]
 
 
 def _read_csv(path: pathlib.Path, suffixes: frozenset[str]) -> Iterator[Item]:
-    rows = csv.DictReader(io.StringIO(_manifest_text(path), newline=""))
-    if "path" not in (rows.fieldnames or ()):
-        raise ValueError(f"{path} has no column 'path'; its first line must name the columns")
-    for row in rows:
-        if None in row:
-            raise ValueError(
-                f"{path}:{rows.line_num} has more fields than the header; quote commas"
-            )
-        captions = [text for text in (row.get("captions") or "").split("|") if text]
-        if row.get("caption"):
-            captions.insert(0, row["caption"])
-        yield _manifest_item(
-            path,
-            rows.line_num,
-            suffixes,
-            file=row["path"],
-            texts=captions,
-            label=row.get("label") or None,
-            split=row.get("split") or DEFAULT_SPLIT,
-        )
+    # Strict: an unbalanced quote is an error, where it would else swallow the lines that follow.
+    rows = csv.DictReader(io.StringIO(_manifest_text(path), newline=""), strict=True)
+    try:
+        if "path" not in (rows.fieldnames or ()):
+            raise ValueError(f"{path} has no column 'path'; its first line must name the columns")
+        for row in rows:
+            yield _csv_item(path, rows.line_num, row, suffixes)
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}:{rows.line_num + 1} is no CSV ({error}); double a quote that is meant as such"
+        ) from error
+
+
+def _csv_item(
+    path: pathlib.Path, line: int, row: dict[str | None, Any], suffixes: frozenset[str]
+) -> Item:
+    if None in row:
+        raise ValueError(f"{path}:{line} has more fields than the header; quote commas")
+    captions = [text for text in (row.get("captions") or "").split("|") if text]
+    if row.get("caption"):
+        captions.insert(0, row["caption"])
+    return _manifest_item(
+        path,
+        line,
+        suffixes,
+        file=row["path"],
+        texts=captions,
+        label=row.get("label") or None,
+        split=row.get("split") or DEFAULT_SPLIT,
+    )
 
 
 def _read_jsonl(path: pathlib.Path, suffixes: frozenset[str]) -> Iterator[Item]:

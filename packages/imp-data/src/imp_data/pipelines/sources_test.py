@@ -78,6 +78,7 @@ def test_bytes_that_are_not_utf8_reach_their_item(root):
         ("csv", "path\na.wav\n", "must end in one of"),
         ("csv", "path\n", "holds no image files"),
         ("csv", "path,split\na.png,../x\n", "split '../x' must be a word"),
+        ("csv", 'path,caption\nimages/a.png,"5 inch\nimages/b.png,x\n', "m.csv:2 is no CSV"),
         ("jsonl", "{", "m.jsonl:1 is not JSON"),
         ("jsonl", "[1]", "is not a JSON object"),
         ("jsonl", '{"caption": "x"}', "m.jsonl:1 has no path"),

@@ -222,8 +222,12 @@ def _finish(
         "packages": _versions(corpus),
     }
     (folder / COMPLETE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    # Renamed before it is removed: what an interrupt leaves at `place` is whole or nothing.
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if place.exists():
-        shutil.rmtree(place)
+        place.rename(old)
     folder.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
     logger.info("%s: %s", place, ", ".join(f"{count} {split}" for split, count in counts.items()))
     return counts
