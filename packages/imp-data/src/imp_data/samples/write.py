@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -141,6 +142,20 @@ def _leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+@contextlib.contextmanager
+def _collected_interrupts() -> Iterator[list[int]]:
+    """SIGINTs so far, for a loop to act on: Python loses one that it raises inside a destructor."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught  # They reach the main thread alone.
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _plan(name: str, seed: int, limit: int | None) -> tuple[list[Chunk], float]:
     start = time.process_time()
     return CORPORA[name].plan(seed, limit), time.process_time() - start
@@ -178,8 +193,11 @@ def _gather(
             bar = tqdm.tqdm(desc=f"{corpus.name:<12}", position=place, disable=None, unit="file")
             progress[corpus.name] = _Progress(bar=stack.enter_context(bar))
             plans[pool.submit(_plan, corpus.name, seed, limit)] = corpus
+        interrupts = stack.enter_context(_collected_interrupts())
         while plans or chunks:
-            done, _ = wait([*plans, *chunks], return_when=FIRST_COMPLETED)
+            done, _ = wait([*plans, *chunks], timeout=0.2, return_when=FIRST_COMPLETED)
+            if interrupts:
+                raise KeyboardInterrupt
             for future in done:
                 result, seconds = future.result()
                 if future in plans:
