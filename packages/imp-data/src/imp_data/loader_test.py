@@ -15,6 +15,7 @@ from imp_data.tokenizer import Tokenizer
 from imp_data.views import ImageView, TextView
 
 VIEW = ImageView(size=4)
+AUGMENT = Augment(crop_scale=(0.8, 1.0), brightness=0.15, contrast=0.25)
 COUNT = 37
 
 
@@ -86,7 +87,7 @@ def test_hosts_together_are_one_host(dataset, tokenizer, hosts, step, seed, cach
         "batch_size": 12,
         "seed": seed,
         "tokenizer": tokenizer,
-        "augment": Augment(),
+        "augment": AUGMENT,
         "cache_bytes": 1 << 30 if cached else 0,
     }
     whole = loader(dataset, **options).batch(step)
@@ -102,9 +103,9 @@ def test_hosts_together_are_one_host(dataset, tokenizer, hosts, step, seed, cach
 @settings(deadline=None, max_examples=25)
 @given(stop=st.integers(0, 40), batch_size=st.integers(1, 50))
 def test_a_resumed_run_is_the_uninterrupted_one(dataset, batch_size, stop):
-    with loader(dataset, batch_size=batch_size, augment=Augment()) as first:
+    with loader(dataset, batch_size=batch_size, augment=AUGMENT) as first:
         for step, batch in zip(range(stop, stop + 3), first.batches(stop), strict=False):
-            same(batch, loader(dataset, batch_size=batch_size, augment=Augment()).batch(step))
+            same(batch, loader(dataset, batch_size=batch_size, augment=AUGMENT).batch(step))
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 37, 50])
@@ -126,7 +127,7 @@ def test_arrays_words_and_labels_belong_together(dataset, tokenizer):
 
 
 def test_all_visits_each_once_in_order(dataset):
-    batches = list(loader(dataset, augment=Augment()).all(10))
+    batches = list(loader(dataset, augment=AUGMENT).all(10))
     assert [len(batch.index) for batch in batches] == [10, 10, 10, 7]
     assert np.concatenate([batch.index for batch in batches]).tolist() == list(range(COUNT))
 
