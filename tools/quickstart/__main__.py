@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tyro
 
+from imp_data.stores.lock import sole_writer
 from imp_eval.client import ServiceError
 from quickstart import page, report, score, stages
 
@@ -32,7 +33,10 @@ class Quickstart:
         if self.minutes <= 0:
             raise ValueError(f"--minutes {self.minutes} must be above 0; 8 is the default")
         workdir = self.workdir.absolute()
-        workdir.mkdir(parents=True, exist_ok=True)
+        with sole_writer(workdir):
+            self._run(workdir)
+
+    def _run(self, workdir: Path) -> None:
         seconds: dict[str, float] = {}
         began = last = time.monotonic()
 
@@ -75,12 +79,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         command.run()
-    except (
-        ValueError,
-        OSError,
-        ModuleNotFoundError,
-        ServiceError,
-    ) as error:
+    except (ValueError, OSError, ModuleNotFoundError, ServiceError) as error:
         print(f"imp quickstart: {error}", file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as error:

@@ -52,9 +52,10 @@ def build_data(workdir: Path, sample_files: Path) -> Path:
         )
     # The tokenizer belongs to its words: other data, another tokenizer.
     source = "\n".join(dataset.plan_digest for dataset in datasets) + "\n"
-    made_from = data / "tokenizer.source"
-    if not made_from.exists() or made_from.read_text() != source:
-        Tokenizer.train(corpus(datasets), data / "tokenizer.model", VOCAB_SIZE)
+    made_from, tokenizer = data / "tokenizer.source", data / "tokenizer.model"
+    known = tokenizer.exists() and made_from.exists()
+    if not known or made_from.read_text() != source:
+        Tokenizer.train(corpus(datasets), tokenizer, VOCAB_SIZE)
         write_file(made_from, source.encode())
     return data
 

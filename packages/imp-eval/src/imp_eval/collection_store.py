@@ -7,7 +7,6 @@ Loading replays them; now and then a snapshot takes the place of all changes bef
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from imp_data.stores.atomic import sync_folder
+from imp_data.stores.lock import sole_writer
 from imp_eval.index import Hit, Index
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -175,19 +175,13 @@ class Collections:
         self._folder = folder
         self._lock = threading.Lock()
         self._collections: dict[str, Collection] = {}
+        self._held = contextlib.ExitStack()
         if folder is None:
             return
-        folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            self._held = stack.enter_context((folder / ".lock").open("w"))
-            try:
-                fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(
-                    f"{folder} is open in another server; stop it, or give another folder"
-                ) from error
+            stack.enter_context(sole_writer(folder))
             self._load(folder)
-            stack.pop_all()
+            self._held = stack.pop_all()
 
     def _load(self, folder: pathlib.Path) -> None:
         for path in sorted(p for p in folder.iterdir() if p.is_dir()):
@@ -198,8 +192,7 @@ class Collections:
             logger.info("loaded collection %s: %d items", path.name, len(self.get(path.name)))
 
     def close(self) -> None:
-        if self._folder is not None:
-            self._held.close()
+        self._held.close()
 
     def names(self) -> list[str]:
         return sorted(self._collections)

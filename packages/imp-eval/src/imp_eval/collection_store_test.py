@@ -65,7 +65,7 @@ def test_leftovers_of_a_cut_off_write_are_not_seen(tmp_path) -> None:
     (tmp_path / ".new-other").mkdir()
     (tmp_path / ".dropped-old-1").mkdir()
     assert found(tmp_path) == [("a", 1.0, {})]
-    assert {p.name for p in tmp_path.iterdir()} == {"things", ".lock"}
+    assert {p.name for p in tmp_path.iterdir()} == {"things"}
     assert not list((tmp_path / "things").glob("*.tmp"))
 
 
@@ -95,7 +95,7 @@ def test_drop_frees_the_name_and_refuses_later_changes(tmp_path) -> None:
 
 def test_one_server_a_folder(tmp_path) -> None:
     first = Collections(tmp_path)
-    with pytest.raises(ValueError, match="open in another server"):
+    with pytest.raises(ValueError, match="another process is writing"):
         Collections(tmp_path)
     first.close()
     Collections(tmp_path).close()

@@ -38,7 +38,7 @@ def query_of(value: embedding_pb2.Input, target: str) -> Query | ValueError:
     return Query(modality=kind, content=getattr(value, kind), target=target)
 
 
-def count_or(given: int, default: int, maximum: int, name: str) -> int:
+def count_or_default(given: int, default: int, maximum: int, name: str) -> int:
     """The field `name` as given, or its default where it is 0. ValueError above the maximum."""
     if given > maximum:
         raise ValueError(f"{name} {given} is over the limit of {maximum}")

@@ -8,7 +8,7 @@ import numpy as np
 from imp_eval.collection_store import Collection, CollectionConfig, Collections
 from imp_eval.engine import Engine, Query
 from imp_eval.index import unit
-from imp_eval.messages import Context, count_or, embed, item_error, query_of
+from imp_eval.messages import Context, count_or_default, embed, item_error, query_of
 from imp_proto.v1 import embedding_pb2, retrieval_pb2, retrieval_pb2_grpc
 
 _MAX_ID_CHARS = 512
@@ -93,7 +93,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     async def Search(  # noqa: N802
         self, request: retrieval_pb2.SearchRequest, context: Context
     ) -> retrieval_pb2.SearchResponse:
-        k = count_or(request.k, 10, self._engine.limits.max_k, "k")
+        k = count_or_default(request.k, 10, self._engine.limits.max_k, "k")
         collection = self._collections.get(request.collection)
         if request.WhichOneof("query") == "vector":
             vector = unit(_floats(request.vector), collection.config.dim)

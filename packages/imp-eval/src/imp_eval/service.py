@@ -8,7 +8,7 @@ from google.protobuf import json_format, struct_pb2
 
 from imp_data.views import to_json
 from imp_eval.engine import Engine, Query
-from imp_eval.messages import Context, count_or, deadline_of, embed, item_error, query_of
+from imp_eval.messages import Context, count_or_default, deadline_of, embed, item_error, query_of
 from imp_eval.preprocess import SERVICE_LIMITS
 from imp_proto.v1 import embedding_pb2, embedding_pb2_grpc
 
@@ -82,7 +82,7 @@ class ClassificationServicer(embedding_pb2_grpc.ClassificationServiceServicer):
         limits = self._engine.limits
         limits.check_count(len(request.inputs), "inputs", limits.max_items)
         limits.check_count(len(request.class_names), "class names", limits.max_classes)
-        k = min(count_or(request.top_k, 5, limits.max_k, "top_k"), len(request.class_names))
+        k = min(count_or_default(request.top_k, 5, limits.max_k, "top_k"), len(request.class_names))
         queries = [query_of(value, "text") for value in request.inputs]
         good = [query for query in queries if isinstance(query, Query)]
         classified = iter(

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import importlib.metadata
 import json
 import logging
@@ -20,6 +19,7 @@ import tqdm
 
 from imp_data.samples import emoji, errands, games, icons, instruments
 from imp_data.samples.corpus import Chunk, Corpus, Row
+from imp_data.stores.lock import sole_writer
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,8 @@ def write_samples(
     if limit is not None and limit < 1:
         raise ValueError(f"limit {limit} must be at least 1")
     root = Path(root)
-    root.mkdir(parents=True, exist_ok=True)
-    with _sole_writer(root):
+    # A second caller waits, and then finds what the first one wrote.
+    with sole_writer(root, wait=True):
         results = {}
         missing = []
         for name in dict.fromkeys(corpora):
@@ -80,14 +80,6 @@ def write_samples(
         if missing:
             results |= _write(root, missing, seed, limit, processes)
     return {name: results[name] for name in dict.fromkeys(corpora)}
-
-
-@contextlib.contextmanager
-def _sole_writer(root: Path) -> Iterator[None]:
-    """A second caller waits, and then finds what the first one wrote."""
-    with (root / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _identity(corpus: Corpus, seed: int, limit: int | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -25,6 +26,19 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
         assert list(folder.iterdir()) == []
 
 
+def test_a_file_is_no_folder_to_write(tmp_path):
+    file = tmp_path / "notes"
+    file.write_text("mine")
+    with pytest.raises(NotADirectoryError, match="is a file; give"), sole_writer(file):
+        raise AssertionError("held a file")
+    assert file.read_text() == "mine"
+
+
+def test_an_error_of_the_writer_stays_its_own(tmp_path):
+    with pytest.raises(BlockingIOError, match="mine"), sole_writer(tmp_path):
+        raise BlockingIOError("mine")
+
+
 def test_a_killed_writer_holds_nothing(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", _HOLD, tmp_path], stdout=subprocess.PIPE, text=True
@@ -34,7 +48,6 @@ def test_a_killed_writer_holds_nothing(tmp_path):
         assert lines.readline() == "held\n"
         with pytest.raises(ValueError, match=str(tmp_path)), sole_writer(tmp_path):
             raise AssertionError("held twice")
-        process.kill()
-        process.wait()
-    with sole_writer(tmp_path):
-        pass
+        threading.Timer(0.2, process.kill).start()
+        with sole_writer(tmp_path, wait=True):
+            assert process.wait() < 0
