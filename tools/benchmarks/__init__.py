@@ -1,0 +1,1 @@
+"""Benchmarks, one a module: `./imp benchmark NAME`; docs/BENCHMARKS.md holds what they print."""

@@ -1,0 +1,48 @@
+"""Each benchmark runs at a small size and prints its table; no time is judged."""
+
+import re
+
+import numpy as np
+
+from benchmarks import arms
+from benchmarks.build import Build
+from benchmarks.loader import LoaderBenchmark
+
+
+def test_the_loop_writes_the_bytes_that_the_build_writes(tmp_path):
+    """Else the two would not be doing the same work."""
+    from benchmarks import photos, plain_loop
+    from imp_data.pipelines.build import build_dataset
+    from imp_data.stores.tensorstore import ArrayReader
+    from imp_data.views import ImageView
+
+    source, view = photos.write(tmp_path / "photos", 20), ImageView(size=32)
+    plain_loop.main(source, tmp_path / "loop", 32, 1)
+    built = build_dataset(
+        source=f"folder:{source}", out=tmp_path / "built", views=[view], progress=False
+    )
+    looped = ArrayReader(tmp_path / "loop", "train", view)
+    theirs = sorted(image.tobytes() for image in looped.read(np.arange(20)))
+    reader = ArrayReader(built.path, "train", view)
+    ours = sorted(image.tobytes() for image in reader.read(built.rows("train")))
+    assert ours == theirs
+
+
+def test_the_build_benchmark_prints_a_ratio(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "tools")
+    Build(photos=tmp_path, images=20, size=32, rounds=1, scaling=(20,)).run()
+    assert re.search(
+        r"beam / loop: \d+\.\d+\n\n\| images .*\n.*\n\| 20 \|", capsys.readouterr().out
+    )
+
+
+def test_the_loader_benchmark_prints_a_table(tmp_path, capsys):
+    LoaderBenchmark(workdir=tmp_path, images=20, size=32, batch_size=4, batches=3, rounds=1).run()
+    assert re.search(r"\| loader \| [\d,]+ \| 1\.00 \|", capsys.readouterr().out)
+
+
+def test_ratios_are_medians_over_rounds():
+    own = [arms.Cost(wall=1, cpu=cpu) for cpu in (2.0, 9.0, 3.0)]
+    other = [arms.Cost(wall=1, cpu=cpu) for cpu in (1.0, 3.0, 3.0)]
+    assert arms.ratio(own, other) == 2.0
+    assert arms.median_cpu(own) == 3.0
