@@ -13,7 +13,7 @@ from imp_model.config import ModelConfig
 from imp_train import metrics
 from imp_train.compile import use_persistent_cache
 from imp_train.config import Experiment
-from imp_train.experiments.quickstart import quickstart
+from imp_train.experiments.quickstart import MINUTES, quickstart
 from imp_train.loop import train
 
 EXPERIMENTS: dict[str, Callable[..., Experiment]] = {"quickstart": quickstart}
@@ -59,7 +59,7 @@ class Run:
     """Folder of the built datasets."""
     workdir: Path
     """Folder of the checkpoints, metrics and bundle."""
-    minutes: float = 4.5
+    minutes: float = MINUTES
     """Training time to aim at on two cores; sets the number of steps."""
     seed: int = 0
     cache: Path | None = None

@@ -28,7 +28,7 @@ STORED_VIEWS = {
 }
 VOCAB_SIZE = 2048
 STEPS_PER_MINUTE = 400
-_MINUTES = 4.5
+MINUTES = 4.5
 
 # A fifth of a picture's side, so that no icon is learned by its place; a game's sound has no
 # beginning; an instrument's has, but is the same instrument some semitones away.
@@ -42,7 +42,7 @@ GAME_PROMPTS = ("{}", "a video of {}", "playing {}", "the game {}")
 SOUND_PROMPTS = ("{}", "the sound of {}", "{} playing", "a recording of {}")
 
 
-def quickstart(data: Path, *, minutes: float = _MINUTES, seed: int = 0) -> Experiment:
+def quickstart(data: Path, *, minutes: float = MINUTES, seed: int = 0) -> Experiment:
     """`data` holds one dataset a corpus and tokenizer.model; `minutes` of training on two cores.
 
     Classification takes small batches and many steps, contrast larger ones (IMP section 3.4);
@@ -83,7 +83,7 @@ def quickstart(data: Path, *, minutes: float = _MINUTES, seed: int = 0) -> Exper
 
     # Two dozen games are soon known; unseen names, and to a degree unheard pitches, are what more
     # time is for.
-    more = max(1.0, minutes / _MINUTES)
+    more = max(1.0, minutes / MINUTES)
     names, families = 22 * more**0.7, 15 * more**0.2
 
     tasks = (
