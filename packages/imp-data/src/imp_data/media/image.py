@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from imp_data.media import integrity
 from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
 from imp_data.views import ImageView
 
 # What Pillow's decoders raise on broken files, besides OSError.
-_BROKEN = (
+BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
@@ -28,6 +29,8 @@ _BROKEN = (
     zlib.error,
     Image.DecompressionBombError,
 )
+# Pillow reads more: EPS starts Ghostscript, and the rest are no pictures that people collect.
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "AVIF")
 # EXIF's orientation -> the transpose that undoes it.
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,8 +64,9 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = N
     is, but at least twice that size.
     """
     limits.check_bytes(data)
+    integrity.check(data)
     try:
-        with Image.open(io.BytesIO(data)) as encoded:
+        with _open(data) as encoded:
             limits.check_pixels(*encoded.size)
             if size is not None:
                 encoded.draft(None, (size * _DRAFT_MARGIN, size * _DRAFT_MARGIN))
@@ -71,12 +75,20 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = N
             picture = to_rgb(encoded)
     except MediaError:
         raise
-    except _BROKEN as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise MediaError(f"not a readable image: {_without_address(reason)}") from error
+    except BROKEN as error:
+        raise MediaError(f"not a readable image: {reason_of(error)}") from error
     if orientation in _ORIENTATIONS:
         picture = picture.transpose(_ORIENTATIONS[orientation])
     return picture
+
+
+def _open(data: bytes) -> Image.Image:
+    """The picture's header; its pixels are not decoded yet."""
+    encoded = Image.open(io.BytesIO(data), formats=_FORMATS)
+    if encoded.format == "ICO":
+        # The PNG inside has a size of its own.
+        return encoded.ico.getimage(encoded.size)  # type: ignore[attr-defined,no-any-return]
+    return encoded
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -84,6 +96,9 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16"):
         levels = np.asarray(picture).astype(np.uint32)
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
+    if picture.mode == "I" and getattr(picture, "format", None) == "PPM":
+        # Pillow has scaled it to 16 bits.
+        return Image.fromarray((np.asarray(picture) // 257).astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
         raise MediaError(f"pixels of mode {picture.mode} have no known range; save it as 8 bits")
     if picture.has_transparency_data:
@@ -105,6 +120,7 @@ def fit(picture: Image.Image, size: int) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _without_address(reason: str) -> str:
-    """Pillow quotes the stream object that it couldn't identify; its address says nothing."""
+def reason_of(error: Exception) -> str:
+    """Pillow's own words in one line, without the address of the stream that it quotes."""
+    reason = " ".join(str(error).split()) or type(error).__name__
     return reason.split(" <_io.")[0]

@@ -107,8 +107,8 @@ def process_shard(job: ShardJob) -> manifest_pb2.Receipt:
                 writer.append(result.arrays[key])
             if tfrecords is not None:
                 tfrecord.write(tfrecords, records.to_bytes(result))
-            label = -1 if result.label is None else result.label
-            rows.append(json.dumps({"id": result.id, "texts": result.texts, "label": label}))
+            row = {"id": result.id, "texts": result.texts, "labels": result.labels}
+            rows.append(json.dumps(row))
         for writer in arrays.values():
             writer.finish()
         examples = out / datasets.examples_path(job.shard.split, job.shard.shard)
@@ -151,18 +151,21 @@ def _loaded(job: ShardJob) -> Iterator[tuple[Item, records.Record | str]]:
 
 def load_item(job: ShardJob, item: Item) -> records.Record | str:
     """The item's record, or a one-line reason for rejecting it."""
+    if item.problem is not None:
+        return _printable(item.problem)
     try:
         texts = tuple(text.clean(words, limits=job.limits) for words in item.texts)
-        arrays = media.load_many(sources.read_bytes(item, job.limits), job.views, limits=job.limits)
+        data = sources.read_bytes(item, job.limits)
+        arrays = media.load_many(data, job.views, limits=job.limits, start=item.start, end=item.end)
     except MediaError as error:
         return str(error)
     except OSError as error:
         return f"can't be read: {error.strerror or type(error).__name__}"
     except UnicodeEncodeError:
         return "its name is not UTF-8"
-    label = None if item.label is None else job.labels.index(item.label)
+    labels = tuple(sorted(job.labels.index(label) for label in item.labels))
     assert all(isinstance(array, np.ndarray) for array in arrays.values())
-    return records.Record(id=_printable(item.id), arrays=arrays, texts=texts, label=label)
+    return records.Record(id=_printable(item.id), arrays=arrays, texts=texts, labels=labels)
 
 
 def _printable(identity: str) -> str:
