@@ -66,7 +66,8 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = N
     limits.check_bytes(data)
     integrity.check(data)
     try:
-        with _open(data) as encoded:
+        _check_icon(data, limits)
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as encoded:
             limits.check_pixels(*encoded.size)
             if size is not None:
                 encoded.draft(None, (size * _DRAFT_MARGIN, size * _DRAFT_MARGIN))
@@ -82,13 +83,18 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = N
     return picture
 
 
-def _open(data: bytes) -> Image.Image:
-    """The picture's header; its pixels are not decoded yet."""
-    encoded = Image.open(io.BytesIO(data), formats=_FORMATS)
-    if encoded.format == "ICO":
-        # The PNG inside has a size of its own.
-        return encoded.ico.getimage(encoded.size)  # type: ignore[attr-defined,no-any-return]
-    return encoded
+def _check_icon(data: bytes, limits: Limits) -> None:
+    """Pillow decodes an icon when it opens it, and the size inside may not be the one announced."""
+    if data[:4] != b"\0\0\1\0":
+        return
+    (count,) = struct.unpack_from("<H", data, 4)
+    for number in range(count):
+        (place,) = struct.unpack_from("<I", data, 6 + 16 * number + 12)
+        if data[place : place + 4] == b"\x89PNG":
+            limits.check_pixels(*struct.unpack_from(">II", data, place + 16))
+        else:
+            width, height = struct.unpack_from("<ii", data, place + 4)
+            limits.check_pixels(abs(width), abs(height))
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -98,7 +104,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
     if picture.mode == "I" and getattr(picture, "format", None) == "PPM":
         # Pillow has scaled it to 16 bits.
-        return Image.fromarray((np.asarray(picture) // 257).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(((np.asarray(picture) + 128) // 257).astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
         raise MediaError(f"pixels of mode {picture.mode} have no known range; save it as 8 bits")
     if picture.has_transparency_data:

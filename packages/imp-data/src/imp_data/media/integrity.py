@@ -8,11 +8,12 @@ from imp_data.media.limits import MediaError
 # Ogg's sum is zlib's with every bit the other way round.
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _MAX_PAGE = 27 + 255 + 255 * 255
+_TS_PACKET = 188
 _CUT = "the file is cut short"
 
 
 def check(data: bytes) -> None:
-    """Raises MediaError for a PNG, Ogg or WAV file that is not as it was written.
+    """Raises MediaError for a PNG, Ogg, WAV, AIFF or MPEG-TS file that is not as it was written.
 
     Other formats carry no sums, or their decoders look at them.
     """
@@ -22,6 +23,12 @@ def check(data: bytes) -> None:
         _check_ogg(data)
     elif data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         _check_wav(data)
+    elif data[:4] == b"FORM":
+        size = int.from_bytes(data[4:8], "big")
+        if len(data) < 8 + size:
+            raise MediaError(f"holds {len(data)} of {8 + size} bytes: {_CUT}")
+    elif data[:1] == b"G" and data[_TS_PACKET : _TS_PACKET + 1] == b"G" and len(data) % _TS_PACKET:
+        raise MediaError(f"ends within an MPEG-TS packet: {_CUT}")
 
 
 def _check_png(data: bytes) -> None:

@@ -2,20 +2,22 @@
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import av
 import numpy as np
 import soundfile
 
 from imp_data.media import integrity
-from imp_data.media.container import open_container, reason_of, start_of
+from imp_data.media.container import Reach, check_track, open_container, reason_of, start_of
 from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
 
 _MISSING_SECONDS = 0.1
 _BLOCK_SAMPLES = 1 << 16
 _RATES = (1_000, 768_000)
 _MAX_CHANNELS = 64
+# Floating-point samples may exceed full scale; those that mean integers exceed this.
+_LOUDEST = 64.0
 # Formats that libsndfile seeks in to the sample.
 _SEEKABLE = frozenset({"WAV", "WAVEX", "AIFF", "FLAC", "RF64", "W64", "AU", "CAF"})
 
@@ -55,12 +57,16 @@ class _Kept:
         self.position = position
         self._first = round(start * rate)
         self._last = math.inf if seconds == math.inf else self._first + math.ceil(seconds * rate)
-        self._blocks: list[np.ndarray] = []
+        # What comes before the first sample is silence.
+        silent = min(position, self._last) - self._first
+        self._blocks = [np.zeros(max(0, int(silent)), np.float32)]
 
     def add(self, block: np.ndarray) -> None:
         """float32 [n, channels], the next of the stream."""
         if not np.isfinite(block).all():
             raise MediaError("has samples that are not numbers (NaN or infinity)")
+        if (loudest := np.abs(block).max(initial=0)) > _LOUDEST:
+            raise MediaError(f"has samples of {loudest:g}, and full scale is 1; scale them")
         begin = max(0, self._first - self.position)
         stop = min(len(block), self._last - self.position)
         if begin < stop:
@@ -76,7 +82,7 @@ class _Kept:
         """float32 [n], once the stream is through."""
         if not self.position:
             raise MediaError("has no audio samples")
-        if not self._blocks:
+        if not any(map(len, self._blocks)):
             end = self.position / self.rate
             raise MediaError(f"start {self.start:g} s is past the end, {end:.2f} s")
         return np.concatenate(self._blocks)
@@ -117,13 +123,16 @@ def _decode_av(data: bytes, limits: Limits, start: float, seconds: float) -> tup
         if not container.streams.audio:
             raise MediaError("has no audio track")
         stream = container.streams.audio[0]
+        check_track(stream)
         stream.codec_context.thread_count = 1
         kept: _Kept | None = None
+        reach = Reach(container, stream)
         try:
-            for block, rate in _blocks(container, stream):
+            for block, rate in _blocks(reach.packets()):
                 if kept is None:
                     _check_shape(rate, block.shape[1])
-                    kept = _Kept(rate, start, seconds, _lead(container, stream, rate))
+                    lead = _lead(container, stream, rate)
+                    kept = _Kept(rate, start, seconds, lead)
                 kept.add(block)
                 limits.check_seconds(kept.position / kept.rate)
         except (av.FFmpegError, ValueError) as error:
@@ -132,20 +141,18 @@ def _decode_av(data: bytes, limits: Limits, start: float, seconds: float) -> tup
             raise MediaError(f"broken audio: {reason_of(error)}") from error
         if kept is None:
             raise MediaError("has no audio samples")
-        if stream.duration is not None and stream.time_base is not None:
-            declared = float(stream.duration * stream.time_base)
-            held = kept.position / kept.rate
-            if held + _MISSING_SECONDS < declared:
-                raise MediaError(f"holds {held:.1f} s of {declared:.1f} s: the file is cut short")
+        reach.check(missing=_MISSING_SECONDS)
+        held, declared = (kept.position - lead) / kept.rate, reach.seconds
+        if declared is not None and held + _MISSING_SECONDS < declared:
+            raise MediaError(f"holds {held:.1f} s of {declared:.1f} s: the file is cut short")
     return kept.samples(), kept.rate
 
 
-def _blocks(
-    container: av.container.InputContainer, stream: av.audio.stream.AudioStream
-) -> Iterator[tuple[np.ndarray, int]]:
+def _blocks(packets: Iterable[av.Packet]) -> Iterator[tuple[np.ndarray, int]]:
     """float32 [n, channels] and the rate. ValueError for a stream that changes either midway."""
     planar: av.AudioResampler | None = None
-    for frame in container.decode(stream):
+    for frame in (frame for packet in packets for frame in packet.decode()):
+        assert isinstance(frame, av.AudioFrame)
         if planar is None:
             planar = av.AudioResampler("fltp", frame.layout, frame.sample_rate)
         for block in planar.resample(frame):

@@ -1,6 +1,5 @@
 """Video: encoded bytes -> uint8 [t, size, size, 3], sampled by timestamp."""
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
@@ -11,7 +10,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
 from imp_data.media import animation, image
-from imp_data.media.container import open_container, reason_of, start_of
+from imp_data.media.container import Reach, check_track, open_container, reason_of, start_of
 from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
 from imp_data.views import VideoView
 
@@ -24,7 +23,7 @@ _MAX_ASPECT = 8
 # after a time counts as on screen then.
 _TICK = 6e-3
 # A file that ends this much earlier than it says has lost its end.
-_MISSING_SECONDS = 0.5
+_MISSING_SECONDS = 0.1
 # A clip that starts this late is sought, not decoded up to.
 _SEEK_SECONDS = 5.0
 
@@ -50,17 +49,35 @@ def load_many(
             for first, last, picture in animation.frames(data, limits)
         )
         return _show(scaled, views, wanted, start)
+    try:
+        return _load(data, views, wanted, limits, start, seek=start > _SEEK_SECONDS)
+    except _OvershotError:
+        return _load(data, views, wanted, limits, start, seek=False)
+
+
+def _load(
+    data: bytes,
+    views: Sequence[VideoView],
+    wanted: Sequence[tuple[float, str, int, int]],
+    limits: Limits,
+    start: float,
+    *,
+    seek: bool,
+) -> dict[str, np.ndarray]:
     with open_container(data, limits) as container:
         if not container.streams.video:
             raise MediaError("has no video track")
         stream = container.streams.video[0]
+        check_track(stream)
         limits.check_pixels(stream.codec_context.width, stream.codec_context.height)
         stream.codec_context.thread_count = 1
-        if start > _SEEK_SECONDS and (origin := start_of(stream)) is not None:
-            with contextlib.suppress(av.FFmpegError):
-                container.seek(int((origin + start) * av.time_base), backward=True)
+        latest_first = math.inf
         try:
-            return _show(_timed(container, stream, limits), views, wanted, start)
+            if seek and (origin := start_of(stream)) is not None:
+                container.seek(int((origin + start) * av.time_base), backward=True)
+                latest_first = start
+            frames = _timed(container, stream, limits, latest_first=latest_first)
+            return _show(frames, views, wanted, start)
         except av.FFmpegError as error:
             raise MediaError(f"broken video: {reason_of(error)}") from error
 
@@ -118,23 +135,21 @@ def _timed(
     container: av.container.InputContainer,
     stream: av.video.stream.VideoStream,
     limits: Limits,
+    *,
+    latest_first: float,
 ) -> Iterator[tuple[float, float, _Picture]]:
     """Frames in order of presentation: start and end in seconds since the first, and the picture.
 
-    Raises MediaError, after the last one, for a file that ends before it says.
+    Raises MediaError, after the last one, for a file that ends before it says; _OvershotError when
+    the first one comes after `latest_first` seconds.
     """
     # One a size: setting a scaler up costs more than a frame.
     scalers: dict[int, VideoReformatter] = {}
     clock = float(stream.time_base or 0)
     origin = start_of(stream)
     number, previous, gap = 0, 0.0, 0.0
-    ends = {stream.index: 0.0}
-    for packet in container.demux():
-        if packet.pts is not None and packet.time_base is not None:
-            reached = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            ends[packet.stream_index] = max(ends.get(packet.stream_index, 0.0), reached)
-        if packet.stream_index != stream.index:
-            continue
+    reach = Reach(container, stream)
+    for packet in reach.packets():
         for frame in packet.decode():
             assert isinstance(frame, av.VideoFrame)
             if number >= limits.max_frames:
@@ -144,25 +159,21 @@ def _timed(
             time = previous if frame.time is None else frame.time
             if origin is None:
                 origin = time
+            if not number and time - origin > latest_first + _TICK:
+                raise _OvershotError
             number += 1
             if number > 1:
                 gap = max(gap, time - previous)
             previous = time
             shown = (frame.duration or 0) * clock or gap
             yield time - origin, time - origin + shown, _Fitted(frame, scalers)
-    if not number or origin is None:
-        return
-    # A clock that runs on while one picture stays is no loss.
-    missing = max(_MISSING_SECONDS, gap)
-    if stream.duration is not None:
-        reached, declared = ends[stream.index] - origin, stream.duration * clock
-    elif container.duration is not None:
-        first = (container.start_time or 0) / av.time_base
-        reached, declared = max(ends.values()) - first, container.duration / av.time_base
-    else:
-        return
-    if reached + missing < declared:
-        raise MediaError(f"ends at {reached:.1f} s of {declared:.1f} s: the file is cut short")
+    if not number and latest_first < math.inf:
+        raise _OvershotError
+    reach.check(missing=_MISSING_SECONDS, gap=gap)
+
+
+class _OvershotError(Exception):
+    """A seek went past the time it was to find."""
 
 
 class _Fitted:
