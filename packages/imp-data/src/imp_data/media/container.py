@@ -55,10 +55,12 @@ class Reach:
     def packets(self) -> Iterator[av.Packet]:
         """The stream's packets. Those of other tracks are looked at and passed over."""
         for packet in self._container.demux():
-            own = packet.stream_index == self._stream.index
+            # Not `stream_index`: the empty packets that end a track all say 0.
+            index = packet.stream.index
+            own = index == self._stream.index
             if packet.pts is not None and packet.time_base is not None:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                self._ends[packet.stream_index] = max(self._ends.get(packet.stream_index, 0), end)
+                self._ends[index] = max(self._ends.get(index, 0.0), end)
                 self._told = bool(packet.duration) if own else self._told
             if own:
                 yield packet

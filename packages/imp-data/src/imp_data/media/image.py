@@ -25,6 +25,7 @@ BROKEN = (
     OverflowError,
     AttributeError,
     MemoryError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,

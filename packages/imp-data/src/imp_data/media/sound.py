@@ -128,7 +128,7 @@ def _decode_av(data: bytes, limits: Limits, start: float, seconds: float) -> tup
         kept: _Kept | None = None
         reach = Reach(container, stream)
         try:
-            for block, rate in _blocks(reach.packets()):
+            for block, rate in _blocks(stream, reach.packets()):
                 if kept is None:
                     _check_shape(rate, block.shape[1])
                     lead = _lead(container, stream, rate)
@@ -148,11 +148,12 @@ def _decode_av(data: bytes, limits: Limits, start: float, seconds: float) -> tup
     return kept.samples(), kept.rate
 
 
-def _blocks(packets: Iterable[av.Packet]) -> Iterator[tuple[np.ndarray, int]]:
+def _blocks(
+    stream: av.audio.stream.AudioStream, packets: Iterable[av.Packet]
+) -> Iterator[tuple[np.ndarray, int]]:
     """float32 [n, channels] and the rate. ValueError for a stream that changes either midway."""
     planar: av.AudioResampler | None = None
-    for frame in (frame for packet in packets for frame in packet.decode()):
-        assert isinstance(frame, av.AudioFrame)
+    for frame in (frame for packet in packets for frame in stream.decode(packet)):
         if planar is None:
             planar = av.AudioResampler("fltp", frame.layout, frame.sample_rate)
         for block in planar.resample(frame):

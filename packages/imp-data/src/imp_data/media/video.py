@@ -150,8 +150,7 @@ def _timed(
     number, previous, gap = 0, 0.0, 0.0
     reach = Reach(container, stream)
     for packet in reach.packets():
-        for frame in packet.decode():
-            assert isinstance(frame, av.VideoFrame)
+        for frame in stream.decode(packet):
             if number >= limits.max_frames:
                 raise MediaError(f"more than {limits.max_frames} frames, the limit")
             if frame.is_corrupt:
