@@ -62,7 +62,7 @@ class Build:
     root: str | None = None
     """Folder of the files that a manifest names; the manifest's own without it."""
     split: str | None = None
-    """Split of the examples whose source names none."""
+    """Split of the examples that name none; without it, what the file's name says, or train."""
     columns: tuple[str, ...] = ()
     """Columns of a table that have other names: caption=title path=image_file."""
     seed: int = 0

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from google.protobuf import json_format
@@ -17,6 +17,7 @@ from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
 from imp_data.pipelines import sources
 from imp_data.pipelines.plan import ShardPlan
 from imp_data.pipelines.sources import Item
+from imp_data.pipelines.sources.payload import ParquetCell
 from imp_data.stores import tensorstore, tfrecord
 from imp_data.stores.atomic import AtomicFile, sha256_of, write_file
 from imp_data.views import View
@@ -128,16 +129,36 @@ def process_shard(job: ShardJob) -> manifest_pb2.Receipt:
 
 
 def _loaded(job: ShardJob) -> Iterator[tuple[Item, records.Record | str]]:
-    """Each item with its record, or the reason why it has none; in order, some decoded ahead."""
+    """Each item with its record, or the reason why it has none; in the shard's order."""
+    items = job.shard.items
+    if not any(isinstance(item.payload, ParquetCell) for item in items):
+        yield from _load(job, items)
+        return
+    # Row groups are read once each, in the file's order; a shard's arrays fit into memory.
+    order = sorted(range(len(items)), key=lambda i: _place(items[i]))
+    loaded = dict(zip(order, _load(job, [items[i] for i in order]), strict=True))
+    for i in range(len(items)):
+        yield loaded.pop(i)
+
+
+def _place(item: Item) -> tuple[str, int, int]:
+    cell = item.payload
+    if isinstance(cell, ParquetCell):
+        return item.path, cell.row_group, cell.row
+    return item.path, 0, 0
+
+
+def _load(job: ShardJob, items: Sequence[Item]) -> Iterator[tuple[Item, records.Record | str]]:
+    """In the order given, some decoded ahead."""
     if job.num_threads == 1:
-        for item in job.shard.items:
+        for item in items:
             yield item, load_item(job, item)
         return
     pending: collections.deque[tuple[Item, concurrent.futures.Future[records.Record | str]]]
     pending = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(job.num_threads, "decode") as pool:
         try:
-            for item in job.shard.items:
+            for item in items:
                 pending.append((item, pool.submit(load_item, job, item)))
                 if len(pending) >= job.num_threads * _AHEAD:
                     item, future = pending.popleft()

@@ -29,7 +29,7 @@ def read_parquet(location: str, context: Context) -> Iterator[Item]:
     for path in paths:
         try:
             yield from _read(path, names[path], context)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, IndexError) as error:
             reason = " ".join(str(error).split())[:200]
             problem = f"is no readable Parquet: {reason}"
             yield broken(names[path], path, problem, context.split_of(path))

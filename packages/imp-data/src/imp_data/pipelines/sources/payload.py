@@ -61,7 +61,10 @@ class TextCell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParquetCell:
-    """Row `row` of a row group; `column` is binary, or with a `field` a struct that holds it."""
+    """Row `row` of a row group; `column` is binary, or with a `field` a struct that holds it.
+
+    Row groups are decoded whole: read them in the file's order.
+    """
 
     row_group: int
     row: int
@@ -74,7 +77,8 @@ class ParquetCell:
         try:
             # Arrow's readers are not for several threads; the others find what the first one read.
             with _reading:
-                chunk = _column(path, self.row_group, self.column, self.field)
+                status = files.status(path)
+                chunk = row_group_column(path, status, self.row_group, self.column, self.field)
                 value = chunk[self.row]
         except (pa.ArrowException, IndexError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -90,7 +94,10 @@ Payload: TypeAlias = Span | TextCell | ParquetCell
 
 
 @functools.lru_cache(maxsize=_CACHED_GROUPS)
-def _column(path: str, row_group: int, column: str, field: str | None) -> "pa.ChunkedArray[Any]":
+def row_group_column(
+    path: str, status: tuple[int, str], row_group: int, column: str, field: str | None
+) -> "pa.ChunkedArray[Any]":
+    """One column of one row group; the latest few are kept. `status` is the file's."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from imp_data.pipelines import sources
 from imp_data.pipelines.build import build_dataset
+from imp_data.pipelines.sources.payload import row_group_column
 from imp_data.stores.rows import open_rows
 from imp_data.views import AudioView, ImageView, VideoView
 
@@ -147,6 +148,29 @@ def test_hugging_face_parquet_whose_files_lie_beside_it(root):
         ("x/a.png", 20, (), ("-1",)),
         ("x/b.png", 90, (), ("5",)),
     ]
+
+
+def test_a_row_group_is_read_once_a_shard(root):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"bytes": png(number), "caption": str(number)} for number in range(60)]
+    pq.write_table(pa.Table.from_pylist(rows), root / "m.parquet", row_group_size=10)
+    before = row_group_column.cache_info().misses
+    found = built(f"parquet:{root}/m.parquet", root / "out", shard_examples=30)["train"]
+    assert row_group_column.cache_info().misses - before <= 2 * 6
+    assert [(number, texts) for _, number, texts, _ in found] == sorted(
+        ((number, (str(number),)) for number in range(60)), key=lambda row: f"m.parquet:{row[0]}"
+    )
+
+
+def test_a_rewritten_table_is_read_anew(root):
+    for number in (1, 2):
+        rows = [{**row, "caption": str(number)} for row in ROWS[:1]]
+        (root / "x/a.png").write_bytes(png(number))
+        path = write_table(root, "parquet", rows, inline=True)
+        ((_, level, *_),) = built(f"parquet:{path}", root / f"{number}")["train"]
+        assert level == number
 
 
 def write_tar(path, members, end=True):
