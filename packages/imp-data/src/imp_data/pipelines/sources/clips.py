@@ -51,7 +51,7 @@ class Clips:
                 )
         first = next(iter(_stems(video, start, end)), video)
         problem = f"no file {first} or {video} below {self._root}"
-        return broken(identity, posixpath.join(self._root, video), problem, split)
+        return broken(identity, self._root, problem, split)
 
 
 def _stems(video: str, start: float, end: float | None) -> Iterator[str]:

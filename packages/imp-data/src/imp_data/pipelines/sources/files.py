@@ -104,9 +104,11 @@ def expand(pattern: str) -> list[str]:
     Sorted within each pattern; local ones are absolute. Raises FileNotFoundError for a path or a
     pattern without a file.
     """
+    pattern = local(pattern)
     found: dict[str, None] = {}
-    for path in _braces(local(pattern)):
-        matches = _glob(path) if glob.has_magic(path) else [path] if status(path)[0] >= 0 else []
+    # A name may hold such characters itself.
+    for path in [pattern] if status(pattern)[0] >= 0 else _braces(pattern):
+        matches = [path] if status(path)[0] >= 0 else _glob(path) if glob.has_magic(path) else []
         if not matches:
             raise FileNotFoundError(f"no file at {path}")
         found.update(dict.fromkeys(matches))

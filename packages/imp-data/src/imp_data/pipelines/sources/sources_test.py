@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -299,6 +300,25 @@ def test_any_filesystem(root, scheme):
         file.write(b"path\n../t.png\n")
     with pytest.raises(ValueError, match=r"path '\.\./t.png' leaves"):
         built(f"csv:{place}/m.csv", root / "5")
+
+
+def test_names_that_look_like_patterns(root):
+    (root / "x [v{2}]").mkdir()
+    for name in ("m*.csv", "ma.csv"):
+        (root / "x [v{2}]" / name).write_text("path\na.png\n")
+    assert [item.path for item in read(f"csv:{root}/x [v{{2}}]/m*.csv")] == [
+        f"{root}/x [v{{2}}]/a.png"
+    ]
+
+
+def test_a_class_whose_name_is_not_utf8_is_a_reject(root):
+    os.makedirs(os.path.join(os.fsencode(root), b"y/caf\xe9"))
+    with open(os.path.join(os.fsencode(root), b"y/caf\xe9/a.png"), "wb") as file:
+        file.write(png(1))
+    (root / "y/a").mkdir()
+    (root / "y/a/a.png").write_bytes(png(1))
+    found = built(f"folder:{root}/y", root / "out", max_reject_share=0.5)
+    assert found == {"train": [("a/a.png", 1, (), ("a",))]}
 
 
 def test_a_changed_remote_file_is_seen(root):
