@@ -132,6 +132,7 @@ def _decode_av(data: bytes, limits: Limits, start: float, seconds: float) -> tup
                 if kept is None:
                     _check_shape(rate, block.shape[1])
                     lead = _lead(container, stream, rate)
+                    limits.check_seconds(abs(lead) / rate)
                     kept = _Kept(rate, start, seconds, lead)
                 kept.add(block)
                 limits.check_seconds(kept.position / kept.rate)
@@ -167,7 +168,5 @@ def _lead(
     if not container.streams.video:
         return 0
     picture = container.streams.video[0]
-    first = [start_of(picture), start_of(stream)]
-    if first[0] is None or first[1] is None:
-        return 0
-    return round((first[1] - first[0]) * rate)
+    seen, heard = start_of(picture), start_of(stream)
+    return 0 if seen is None or heard is None else round((heard - seen) * rate)

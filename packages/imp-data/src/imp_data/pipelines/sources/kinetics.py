@@ -17,10 +17,11 @@ def read_kinetics(location: str, context: Context) -> Iterator[Item]:
     for path in files.expand(location):
         text = files.read_bytes(path).decode("utf-8-sig", errors="surrogateescape")
         rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
-            raise ValueError(f"{path} has no column {missing[0]!r}; Kinetics has {_COLUMNS}")
-        clips = Clips(context, path)
         try:
+            if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
+                wanted = ", ".join(_COLUMNS)
+                raise ValueError(f"{path} has no column {missing[0]!r}; Kinetics has {wanted}")
+            clips = Clips(context, path)
             for row in rows:
                 yield _item(row, f"{files.base_name(path)}:{rows.line_num}", path, clips, context)
         except csv.Error as error:

@@ -444,6 +444,7 @@ def test_a_link_out_of_the_root_is_refused(root, tmp_path_factory):
         ("coco", "[]", "is not COCO captions"),
         ("coco", '{"images": [{}], "annotations": []}', "is not COCO captions"),
         ("kinetics", "label,id\n", "has no column 'youtube_id'"),
+        ("kinetics", 'label,"youtube_id', "is no CSV"),
         ("audioset", "# nothing\n", "holds no image files"),
     ],
 )
