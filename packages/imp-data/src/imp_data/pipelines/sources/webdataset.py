@@ -99,6 +99,8 @@ def _samples(file: Any) -> Iterator[_Sample]:
             # Archives are read front to back; one that points elsewhere would be read for ever.
             if member.offset < end or member.size < 0 or member.offset_data + member.size > size:
                 raise ValueError(f"member {member.name!r} lies outside the file")
+            if member.issparse():
+                raise ValueError(f"member {member.name!r} is stored with holes")
             end = member.offset_data + member.size
             tar.members.clear()  # type: ignore[attr-defined]
             if not member.isreg() or posixpath.basename(member.name).startswith("."):
