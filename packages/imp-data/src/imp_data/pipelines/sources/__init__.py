@@ -81,7 +81,7 @@ def read(
         split=split,
         columns=columns or {},
     )
-    items = _unique(_sound(item) for item in READERS[kind](location, context))
+    items = _placed(_unique(_sound(item) for item in READERS[kind](location, context)))
     if not items:
         raise ValueError(f"source {spec} holds no {' + '.join(sorted(modalities))} files")
     if caption_from == "stem":
@@ -122,6 +122,17 @@ def _unique(items: Iterable[Item]) -> list[Item]:
             seen[item.id] += 1
         found.append(item)
     return found
+
+
+def _placed(items: list[Item]) -> list[Item]:
+    """Items of no use lie in the others' splits: one of their own would have no examples."""
+    splits = {item.split: None for item in items if item.problem is None}
+    if not splits:
+        return items
+    first = next(iter(splits))
+    return [
+        item if item.split in splits else dataclasses.replace(item, split=first) for item in items
+    ]
 
 
 def _captioned(item: Item) -> Item:

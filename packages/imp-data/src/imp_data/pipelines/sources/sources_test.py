@@ -321,6 +321,12 @@ def test_a_class_whose_name_is_not_utf8_is_a_reject(root):
     assert found == {"train": [("a/a.png", 1, (), ("a",))]}
 
 
+def test_a_bad_row_makes_no_split_of_its_own(root):
+    (root / "m.csv").write_text("path,split\nx/a.png,test\n,test\n../b.png,\n")
+    found = built(f"csv:{root}/m.csv", root / "out", max_reject_share=0.9)
+    assert found == {"test": [("x/a.png", 20, (), ())]}
+
+
 def test_a_changed_remote_file_is_seen(root):
     import fsspec
 

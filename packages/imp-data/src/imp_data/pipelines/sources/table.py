@@ -157,7 +157,7 @@ class Rows:
     def _labels(self, row: Mapping[str, Any], role: str) -> list[str]:
         values = self._list(row, role)
         if not all(isinstance(value, str | int) for value in values):
-            raise RowError(f"{role} {values!r} must be a name or number, or a list of such")
+            raise RowError(f"{role} {values!r} must be a name or whole number, or a list of such")
         return [str(value) for value in values]
 
     def _list(self, row: Mapping[str, Any], role: str) -> list[Any]:
