@@ -17,7 +17,7 @@ _MAX_CACHED = 1 << 18
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Captions:
-    """Draws one text an example: a caption of its own or its label's name, within a prompt.
+    """Draws one text an example: a caption of its own or a label's name, within a prompt.
 
     `prompts` hold "{}" where the text goes; without any the text stands alone.
     """
@@ -45,10 +45,13 @@ class Captions:
             return cls(texts=examples.texts, prompts=tuple(prompts))
         if texts != "label":
             raise ValueError(f'texts {texts!r} must be "caption" or "label"')
-        if not len(examples.labels) or examples.labels.min() < 0:
+        if not all(examples.label_sets):
             raise ValueError(f'{dataset.name} is not fully labelled; use texts="caption"')
-        names = [(name.replace("_", " ").replace("-", " "),) for name in dataset.label_names]
-        return cls(texts=tuple(names[i] for i in examples.labels), prompts=tuple(prompts))
+        names = [name.replace("_", " ").replace("-", " ") for name in dataset.label_names]
+        texts_of = {own: tuple(names[i] for i in own) for own in set(examples.label_sets)}
+        return cls(
+            texts=tuple(texts_of[own] for own in examples.label_sets), prompts=tuple(prompts)
+        )
 
     def draw(self, index: np.ndarray, keys: np.ndarray) -> list[str]:
         """int64 [b] examples, uint64 [b] keys -> b texts."""

@@ -12,6 +12,7 @@ from imp_data import inspect as inspect_lib
 from imp_data import verify as verify_lib
 from imp_data import view_names
 from imp_data.datasets import Dataset
+from imp_data.media.limits import DEFAULT_LIMITS, Limits
 from imp_data.tokenizer import Tokenizer
 
 _INTERRUPTED = 130
@@ -46,7 +47,8 @@ class Build:
     """Build a dataset from files. Beam's options go after "--"."""
 
     source: str
-    """folder:PATH of class folders, csv:FILE or jsonl:FILE."""
+    """KIND:PLACE, such as folder:PATH of class folders; also glob, csv, tsv, jsonl, parquet,
+    webdataset, coco, kinetics, audioset, whose FILE may be a pattern or a URL."""
     out: pathlib.Path
     """Folder of the dataset; a finished one of the same source and options is kept."""
     views: tuple[str, ...]
@@ -57,6 +59,12 @@ class Build:
     """The dataset's name; its folder's without it."""
     caption_from: Literal["stem"] | None = None
     """stem: caption files that have no caption by their name."""
+    root: str | None = None
+    """Folder of the files that a manifest names; the manifest's own without it."""
+    split: str | None = None
+    """Split of the examples that name none; without it, what the file's name says, or train."""
+    columns: tuple[str, ...] = ()
+    """Columns of a table that have other names: caption=title path=image_file."""
     seed: int = 0
     """Seed of the shuffle."""
     max_reject_share: float = 0.05
@@ -65,6 +73,7 @@ class Build:
     """Examples a shard; about 16 shards a split without it."""
     threads: int | None = None
     """Threads that decode within a shard; one a core without it."""
+    limits: Limits = DEFAULT_LIMITS
     overwrite: bool = False
     """Replace what another source or other options built at `out`."""
 
@@ -84,6 +93,10 @@ class Build:
             name=self.name,
             formats=formats,
             caption_from=self.caption_from,
+            root=self.root,
+            split=self.split,
+            columns=_columns(self.columns),
+            limits=self.limits,
             seed=self.seed,
             shard_examples=self.shard_examples,
             max_reject_share=self.max_reject_share,
@@ -155,6 +168,13 @@ Command = (
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
 )
+
+
+def _columns(pairs: Sequence[str]) -> dict[str, str]:
+    """ROLE=COLUMN each. Raises ValueError."""
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise ValueError(f"--columns {wrong[0]!r} must be ROLE=COLUMN, such as caption=title")
+    return {role: column for role, _, column in (pair.partition("=") for pair in pairs)}
 
 
 def corpus(datasets: Sequence[Dataset]) -> list[str]:

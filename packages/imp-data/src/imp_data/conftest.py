@@ -1,5 +1,6 @@
 """Tiny real clips and recordings, made when a test asks."""
 
+import fractions
 import io
 
 import av
@@ -7,24 +8,42 @@ import numpy as np
 import pytest
 import soundfile
 
+_CODECS = {"gif": ("gif", "rgb8"), "webm": ("libvpx", "yuv420p"), "avi": ("mpeg4", "yuv420p")}
+
 
 def make_clip(
-    levels, *, fps=8, size=(48, 64), kind="mp4", tone=None, rotation=0, rate=16_000
+    levels,
+    *,
+    fps=8,
+    size=(48, 64),
+    kind="mp4",
+    tone=None,
+    rotation=0,
+    rate=16_000,
+    times=None,
+    options=None,
 ) -> bytes:
-    """One grey frame of each level at `fps`; `tone` adds that many hertz as an audio track."""
+    """One grey frame of each level at `fps`, or at `times` in seconds; `tone` adds that many hertz
+    as an audio track."""
     out = io.BytesIO()
-    codec, pixels = ("gif", "rgb8") if kind == "gif" else ("libx264", "yuv420p")
+    codec, pixels = _CODECS.get(kind, ("libx264", "yuv420p"))
     with av.open(out, "w", format=kind) as container:
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = *size, pixels
+        stream.options = options or {}
+        if times is not None:
+            stream.codec_context.time_base = fractions.Fraction(1, 1000)
         if rotation:
             stream.set_display_rotation(rotation)
         audio = container.add_stream("aac", rate=rate, layout="mono") if tone else None
-        for level in levels:
+        for number, level in enumerate(levels):
             grey = np.broadcast_to(np.uint8(level), (size[1], size[0], 3))
             if np.ndim(level) == 3:
                 grey = np.asarray(level, np.uint8)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(grey), format="rgb24")
+            if times is not None:
+                frame.pts = round(times[number] * 1000)
+                frame.time_base = fractions.Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if audio is not None:

@@ -14,7 +14,7 @@ from imp_data.stores.atomic import write_file
 from imp_data.views import View
 from imp_proto.v1 import manifest_pb2
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 
 
@@ -63,7 +63,7 @@ class Dataset:
         """Ids, texts and labels of a split, all in memory. Raises ValueError for a damaged file."""
         ids: list[str] = []
         texts: list[tuple[str, ...]] = []
-        labels: list[int] = []
+        label_sets: list[tuple[int, ...]] = []
         for receipt in self._receipts(split):
             path = self.path / examples_path(split, receipt.shard)
             if not path.is_file():
@@ -72,10 +72,10 @@ class Dataset:
                 row = json.loads(line)
                 ids.append(row["id"])
                 texts.append(tuple(row["texts"]))
-                labels.append(row["label"])
+                label_sets.append(tuple(row["labels"]))
         if len(ids) != self.num_examples[split]:
             raise ValueError(f"{self.path}: {split} has {len(ids)} rows; run imp-data verify")
-        return Examples(ids=tuple(ids), texts=tuple(texts), labels=np.asarray(labels, np.int32))
+        return Examples(ids=tuple(ids), texts=tuple(texts), label_sets=tuple(label_sets))
 
     def check_split(self, split: str) -> None:
         """Raises ValueError for a split that the dataset lacks."""
@@ -91,11 +91,16 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Examples:
-    """What a split's examples are called and labelled; `labels` int32 [n], -1 for none."""
+    """What a split's examples are called and labelled; `label_sets` rise within each example."""
 
     ids: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]
-    labels: np.ndarray
+    label_sets: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int32 [n]: the one label of each example, -1 where it has none or several."""
+        return np.array([own[0] if len(own) == 1 else -1 for own in self.label_sets], np.int32)
 
 
 def examples_path(split: str, shard: int) -> str:

@@ -2,6 +2,7 @@
 
 import collections
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -34,16 +35,18 @@ def describe(dataset: Dataset) -> str:
                 f"distinct, words {min(words)} to {max(words)}, median {middle}"
             )
         if dataset.label_names:
-            lines.append("         " + _histogram(dataset, examples.labels))
+            lines.append("         " + _histogram(dataset, examples.label_sets))
     rejects = dict(dataset.manifest.rejects)
     lines.append(f"rejects  {sum(rejects.values())}")
     lines += [f"         {count} {reason}" for reason, count in sorted(rejects.items())]
     return "\n".join(lines)
 
 
-def _histogram(dataset: Dataset, labels: np.ndarray) -> str:
+def _histogram(dataset: Dataset, label_sets: Sequence[Sequence[int]]) -> str:
     counts = collections.Counter(
-        dataset.label_names[label] if label >= 0 else "(none)" for label in labels.tolist()
+        name
+        for labels in label_sets
+        for name in ([dataset.label_names[label] for label in labels] or ["(none)"])
     )
     shown = ", ".join(f"{name} {count}" for name, count in counts.most_common(_LABELS_SHOWN))
     more = len(counts) - _LABELS_SHOWN
@@ -72,10 +75,8 @@ def contact_sheet(dataset: Dataset, path: pathlib.Path, *, split: str | None = N
     pen = ImageDraw.Draw(sheet)
     for place, example in enumerate(index):
         left, top = place % columns * width, place // columns * (_CELL + _CAPTION)
-        label = int(examples.labels[example])
-        words = " | ".join(examples.texts[example]) or (
-            dataset.label_names[label] if label >= 0 else examples.ids[example]
-        )
+        labels = [dataset.label_names[label] for label in examples.label_sets[example]]
+        words = " | ".join(examples.texts[example] or labels) or examples.ids[example]
         pen.text((left + 2, top + 1), words[: width // 6], fill="black")
         for view in dataset.views:
             for picture in _pictures(view, arrays[view][place]):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from imp_data import inspect
 from imp_data.augment import Augment
 from imp_data.datasets import Dataset
 from imp_data.loader import Loader
@@ -176,3 +177,18 @@ def test_wrong_texts_are_said(dataset, tokenizer):
     options = {"views": [TextView(length=4)], "tokenizer": tokenizer}
     with pytest.raises(ValueError, match="where the text goes"):
         loader(dataset, prompts=("no place",), **options)
+
+
+def test_an_example_of_several_labels_shows_each_of_their_names(tmp_path, tokenizer):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "m.jsonl").write_text('{"path": "a.png", "labels": ["grey 3", "grey 12"]}\n')
+    dataset = build.build_dataset(
+        source=f"jsonl:{tmp_path}/m.jsonl", out=tmp_path / "out", views=[VIEW], progress=False
+    )
+    assert dataset.examples("train").label_sets == ((0, 1),)
+    assert dataset.examples("train").labels.tolist() == [-1]
+    assert "grey 12 1, grey 3 1" in inspect.describe(dataset)
+    views = [VIEW, TextView(length=6)]
+    with loader(dataset, views=views, batch_size=32, tokenizer=tokenizer, texts="label") as batches:
+        shown = {tuple(row) for row in batches.batch(0).inputs["text"].tolist()}
+    assert shown == {tuple(row) for row in tokenizer.encode(["grey 3", "grey 12"], 6).tolist()}

@@ -1,6 +1,7 @@
 """Record: one example with its arrays, <-> the bytes of a tf.train.Example.
 
 In TensorFlow: `tf.io.decode_raw(features[key], dtype)` reshaped to `features[key + "/shape"]`.
+`features["label"]` is one int64 for each label, -1 alone for none.
 """
 
 import dataclasses
@@ -17,12 +18,12 @@ _DTYPES = {"uint8": "u1", "float32": "<f4", "int32": "<i4"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Record:
-    """`arrays` by view.key, as the views shape them; `texts` are captions; `label` an index."""
+    """`arrays` by view.key, as the views shape them; `texts` are captions; `labels` indices."""
 
     id: str
     arrays: dict[str, np.ndarray]
     texts: tuple[str, ...] = ()
-    label: int | None = None
+    labels: tuple[int, ...] = ()
 
 
 def to_bytes(record: Record) -> bytes:
@@ -31,7 +32,7 @@ def to_bytes(record: Record) -> bytes:
     feature = example.features.feature
     feature[_ID].bytes_list.value.append(record.id.encode())
     feature[_TEXTS].bytes_list.value.extend(text.encode() for text in record.texts)
-    feature[_LABEL].int64_list.value.append(_NO_LABEL if record.label is None else record.label)
+    feature[_LABEL].int64_list.value.extend(record.labels or (_NO_LABEL,))
     for key, array in record.arrays.items():
         dtype = _DTYPES[array.dtype.name]
         feature[key].bytes_list.value.append(np.ascontiguousarray(array, dtype).tobytes())
@@ -56,10 +57,10 @@ def from_bytes(data: bytes) -> Record:
         dtype = feature[f"{key}/dtype"].bytes_list.value[0].decode()
         flat = np.frombuffer(feature[key].bytes_list.value[0], _DTYPES[dtype])
         arrays[key] = flat.reshape(tuple(feature[name].int64_list.value))
-    label = feature[_LABEL].int64_list.value[0]
+    labels = tuple(feature[_LABEL].int64_list.value)
     return Record(
         id=feature[_ID].bytes_list.value[0].decode(),
         arrays=arrays,
         texts=tuple(text.decode() for text in feature[_TEXTS].bytes_list.value),
-        label=None if label == _NO_LABEL else label,
+        labels=() if labels == (_NO_LABEL,) else labels,
     )

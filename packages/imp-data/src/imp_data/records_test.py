@@ -14,10 +14,10 @@ def test_records_come_back():
             "audio-3": rng.normal(size=(3, 4)).astype(np.float32),
         },
         texts=("ein Baum", "a tree"),
-        label=7,
+        labels=(3, 7),
     )
     found = records.from_bytes(records.to_bytes(record))
-    assert (found.id, found.texts, found.label) == (record.id, record.texts, record.label)
+    assert (found.id, found.texts, found.labels) == (record.id, record.texts, record.labels)
     assert found.arrays.keys() == record.arrays.keys()
     for key, array in record.arrays.items():
         assert found.arrays[key].dtype == array.dtype
@@ -26,12 +26,12 @@ def test_records_come_back():
 
 def test_no_label_and_no_texts_come_back():
     found = records.from_bytes(records.to_bytes(Record(id="x", arrays={})))
-    assert (found.label, found.texts) == (None, ())
+    assert (found.labels, found.texts) == ((), ())
 
 
 def test_the_bytes_are_a_tf_train_example():
     """By hand from its definition: map entries of Feature, the kinds at fields 1 and 3."""
-    data = records.to_bytes(Record(id="a", arrays={}, label=1))
+    data = records.to_bytes(Record(id="a", arrays={}, labels=(1,)))
     parts = [
         b"\n\x0b\n\x02id\x12\x05\n\x03\n\x01a",
         b"\n\x0e\n\x05label\x12\x05\x1a\x03\n\x01\x01",

@@ -54,8 +54,9 @@ def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
             )
         if task.objective.labelled and dataset.examples(task.split).labels.min() < 0:
             raise ValueError(
-                f"task {task.name!r} needs a label on every example; some of dataset "
-                f"{dataset.name} ({task.dataset}) have none: give them one, or leave them out"
+                f"task {task.name!r} needs one label on every example; some of dataset "
+                f"{dataset.name} ({task.dataset}) have none or several: give them one, or leave "
+                "them out"
             )
         datasets[task.name] = dataset
     return datasets

@@ -36,7 +36,7 @@ def test_a_label_on_some_examples_alone_is_refused(make, data, tmp_path):
         num_threads=1,
     )
     task = dataclasses.replace(make().tasks[1], dataset=tmp_path / "partly")
-    with pytest.raises(ValueError, match="'classes' needs a label on every example"):
+    with pytest.raises(ValueError, match="'classes' needs one label on every example"):
         load_datasets(make(tasks=(task,)))
 
 

@@ -17,11 +17,17 @@ def load(data: bytes, view: View, *, limits: Limits = DEFAULT_LIMITS) -> np.ndar
 
 
 def load_many(
-    data: bytes, views: Sequence[View], *, limits: Limits = DEFAULT_LIMITS
+    data: bytes,
+    views: Sequence[View],
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    start: float = 0.0,
+    end: float | None = None,
 ) -> dict[str, np.ndarray]:
     """view.key -> array, each modality decoded once. Raises MediaError.
 
-    Text has no media: ValueError for a TextView.
+    Video and audio are those between `start` and `end` seconds; `end` None is the file's. Text has
+    no media: ValueError for a TextView.
     """
     arrays: dict[str, np.ndarray] = {}
     images = [view for view in views if isinstance(view, ImageView)]
@@ -32,7 +38,7 @@ def load_many(
     if images:
         arrays |= image.load_many(data, images, limits=limits)
     if videos:
-        arrays |= video.load_many(data, videos, limits=limits)
+        arrays |= video.load_many(data, videos, limits=limits, start=start, end=end)
     if audios:
-        arrays |= audio.load_many(data, audios, limits=limits)
+        arrays |= audio.load_many(data, audios, limits=limits, start=start, end=end)
     return {view.key: arrays[view.key] for view in views}

@@ -1,25 +1,20 @@
-"""Audio: encoded bytes -> mono samples -> log-mel float32 [frames, mels].
+"""Audio: mono samples -> log-mel float32 [frames, mels].
 
 The filters are those of `tf.signal.linear_to_mel_weight_matrix`: the HTK mel scale, triangles
 straight on that scale, peak 1. Periodic Hann window, frames not centred, power spectrogram.
 """
 
 import functools
-import io
-import struct
 from collections.abc import Sequence
 
-import av
 import numpy as np
-import soundfile
 import soxr
 
-from imp_data.media import video
-from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
+from imp_data.media import sound
+from imp_data.media.limits import DEFAULT_LIMITS, Limits
 from imp_data.views import AudioView
 
 _FLOOR = 1e-6
-_MISSING_SECONDS = 0.1
 # Resampling looks this far past what is kept.
 _RESAMPLE_MARGIN_SECONDS = 0.1
 
@@ -30,39 +25,30 @@ def load_many(
     *,
     limits: Limits = DEFAULT_LIMITS,
     start: float = 0.0,
+    end: float | None = None,
 ) -> dict[str, np.ndarray]:
-    """Decodes once: view.key -> log-mel float32 [frames, mels], from `start` seconds on.
+    """Decodes once: view.key -> log-mel float32 [frames, mels], between `start` and `end` seconds.
 
-    Also reads a video's audio track. Raises MediaError for a broken file or one cut short, one
-    without audio, samples that are no numbers, and a `start` at or past the end.
+    What is shorter is padded with silence. Also reads a video's audio track. Raises MediaError as
+    `sound.decode` does.
     """
-    samples, rate = decode(data, limits=limits)
-    if start * rate >= len(samples):
-        raise MediaError(f"start {start:g} s is past the end, {len(samples) / rate:.2f} s")
-    samples = samples[round(start * rate) :]
+    seconds = max(_seconds(view) for view in views)
+    if end is not None:
+        seconds = min(seconds, end - start)
+    samples, rate = sound.decode(data, limits=limits, start=start, seconds=seconds)
     return {view.key: log_mel(resample(samples, rate, view), view) for view in views}
 
 
-def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> tuple[np.ndarray, int]:
-    """Mono float32 [n] within about -1..1, and the sample rate in Hz. Raises MediaError."""
-    limits.check_bytes(data)
-    _check_whole(data)
-    try:
-        samples, rate = _decode_soundfile(data, limits)
-    except soundfile.LibsndfileError:
-        samples, rate = _decode_av(data, limits)
-    if not len(samples):
-        raise MediaError("has no audio samples")
-    if not np.isfinite(samples).all():
-        raise MediaError("has samples that are not numbers (NaN or infinity)")
-    return samples, rate
+def _seconds(view: AudioView) -> float:
+    """The sound that a view needs."""
+    needed = (view.frames - 1) * view.hop + view.window
+    return needed / view.sample_rate + _RESAMPLE_MARGIN_SECONDS
 
 
 def resample(samples: np.ndarray, rate: int, view: AudioView) -> np.ndarray:
     """As many samples at the view's rate as its frames need, or fewer: float32 [n]."""
     needed = (view.frames - 1) * view.hop + view.window
-    seconds = needed / view.sample_rate + _RESAMPLE_MARGIN_SECONDS
-    samples = samples[: int(np.ceil(seconds * rate))]
+    samples = samples[: int(np.ceil(_seconds(view) * rate))]
     if rate != view.sample_rate:
         samples = soxr.resample(samples, rate, view.sample_rate)
     return samples[:needed]
@@ -136,72 +122,3 @@ def _banded(
 
 def _mel(hertz: np.ndarray) -> np.ndarray:
     return 1127.0 * np.log1p(hertz / 700.0)
-
-
-def _decode_soundfile(data: bytes, limits: Limits) -> tuple[np.ndarray, int]:
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
-        limits.check_seconds(file.frames / file.samplerate)
-        samples = file.read(dtype="float32", always_2d=True)
-        if (file.frames - len(samples)) / file.samplerate > _MISSING_SECONDS:
-            raise MediaError(
-                f"holds {len(samples)} of {file.frames} samples: the file is cut short"
-            )
-        return _mono(samples), file.samplerate
-
-
-def _decode_av(data: bytes, limits: Limits) -> tuple[np.ndarray, int]:
-    """The first audio track of a container that libsndfile doesn't read."""
-    with video.open_container(data, limits) as container:
-        if not container.streams.audio:
-            raise MediaError("has no audio track")
-        stream = container.streams.audio[0]
-        stream.codec_context.thread_count = 1
-        rate = stream.codec_context.sample_rate
-        planar = av.AudioResampler(format="fltp")
-        blocks: list[np.ndarray] = []
-        count = 0
-        try:
-            for frame in container.decode(stream):
-                blocks += [block.to_ndarray() for block in planar.resample(frame)]
-                count += frame.samples
-                limits.check_seconds(count / rate)
-        except av.FFmpegError as error:
-            raise MediaError(f"broken audio: {video.reason_of(error)}") from error
-        if stream.duration is not None and stream.time_base is not None:
-            declared = float(stream.duration * stream.time_base)
-            if count / rate + _MISSING_SECONDS < declared:
-                raise MediaError(
-                    f"holds {count / rate:.1f} s of {declared:.1f} s: the file is cut short"
-                )
-    if not blocks:
-        raise MediaError("has no audio samples")
-    return _mono(np.concatenate(blocks, axis=1).T), rate
-
-
-def _mono(samples: np.ndarray) -> np.ndarray:
-    """float32 [n, channels] -> float32 [n], their mean."""
-    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
-
-
-def _check_whole(data: bytes) -> None:
-    """libsndfile reads a WAV or Ogg file that was cut short as a shorter one: look ourselves."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        _check_wav(data)
-    elif data[:4] == b"OggS":
-        last_page = data.rfind(b"OggS")
-        if len(data) < last_page + 27 or not data[last_page + 5] & 0x04:
-            raise MediaError("the last Ogg page is missing: the file is cut short")
-
-
-def _check_wav(data: bytes) -> None:
-    position = 12
-    while position + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, position)
-        if name == b"data":
-            # Programs that stream write 0 or the largest number here.
-            if 0 < size < 0x7FFF0000 and position + 8 + size > len(data):
-                held = len(data) - position - 8
-                raise MediaError(f"holds {held} of {size} bytes of samples: the file is cut short")
-            return
-        position += 8 + size + size % 2
-    raise MediaError("has no audio samples: the file is cut short")

@@ -1,11 +1,12 @@
 import io
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
 from imp_data import media
-from imp_data.media import Limits, MediaError, audio
+from imp_data.media import Limits, MediaError, audio, sound
 from imp_data.views import AudioView
 
 VIEW = AudioView(frames=12)
@@ -76,7 +77,7 @@ def test_a_videos_own_track(clip, tone):
         media.load(clip([100] * 8), VIEW)
 
 
-@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.4, 0.8])
 def test_cut_recordings_are_refused(tone, kind, share):
     data = tone(440, seconds=2, kind=kind)
@@ -91,6 +92,64 @@ def test_samples_that_are_no_numbers_are_refused(tone):
     soundfile.write(out, samples, 16_000, format="WAV", subtype="FLOAT")
     with pytest.raises(MediaError, match="not numbers"):
         media.load(out.getvalue(), VIEW)
+
+
+def test_samples_that_mean_integers_are_refused():
+    out = io.BytesIO()
+    soundfile.write(out, np.full(8000, 20_000, np.float32), 16_000, format="WAV", subtype="FLOAT")
+    with pytest.raises(MediaError, match="samples of 20000, and full scale is 1; scale them"):
+        media.load(out.getvalue(), VIEW)
+
+
+@pytest.mark.parametrize("rate", [1, 500, 4_000_000])
+def test_absurd_rates_are_refused(rate):
+    out = io.BytesIO()
+    soundfile.write(out, np.zeros(100, np.float32), rate, format="WAV")
+    with pytest.raises(MediaError, match=f"sample rate {rate} Hz must be within 1000 and 768000"):
+        media.load(out.getvalue(), VIEW)
+
+
+def test_an_ogg_page_with_another_sum_is_refused(tone):
+    data = bytearray(tone(440, kind="OGG"))
+    data[len(data) // 2] ^= 1
+    with pytest.raises(MediaError, match=r"the Ogg page at byte \d+ has another checksum"):
+        media.load(bytes(data), VIEW)
+
+
+def test_sound_that_begins_after_its_picture_stays_with_it(clip):
+    """Half a second of picture, then picture and sound."""
+    early = clip([100] * 12, tone=440)
+    out = io.BytesIO()
+    with av.open(io.BytesIO(early)) as source, av.open(out, "w", format="matroska") as container:
+        tracks = {s.index: container.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                half = int(0.5 / packet.time_base) if packet.stream.type == "audio" else 0
+                packet.stream = tracks[packet.stream_index]
+                packet.pts += half
+                packet.dts += half
+                container.mux(packet)
+    late = media.load(out.getvalue(), AudioView(frames=20))
+    assert late[:5].max() < -10
+    assert late[9].max() > 3
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
+def test_a_stretch_is_the_same_whether_sought_or_read_up_to(kind):
+    rng = np.random.default_rng(0)
+    out = io.BytesIO()
+    soundfile.write(out, rng.normal(0, 0.1, 48_000), 16_000, format=kind)
+    whole, rate = sound.decode(out.getvalue())
+    for start, seconds in ((0.0, 0.5), (1.1, 0.7), (2.5, 9.0)):
+        first = round(start * rate)
+        found, _ = sound.decode(out.getvalue(), start=start, seconds=seconds)
+        assert (found == whole[first : first + round(seconds * rate)]).all()
+
+
+def test_a_stretch_ends_in_silence(tone):
+    found = audio.load_many(tone(440), [VIEW], start=0.2, end=0.4)[VIEW.key]
+    assert found[0].max() > 3
+    np.testing.assert_allclose(found[5:], np.log(1e-6), rtol=1e-6)
 
 
 def test_recordings_without_samples_or_over_the_limit(tone):

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from imp_data.media import integrity
 from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
 from imp_data.views import ImageView
 
 # What Pillow's decoders raise on broken files, besides OSError.
-_BROKEN = (
+BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
@@ -24,10 +25,13 @@ _BROKEN = (
     OverflowError,
     AttributeError,
     MemoryError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
 )
+# Pillow reads more: EPS starts Ghostscript, and the rest are no pictures that people collect.
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "AVIF")
 # EXIF's orientation -> the transpose that undoes it.
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,8 +65,10 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = N
     is, but at least twice that size.
     """
     limits.check_bytes(data)
+    integrity.check(data)
     try:
-        with Image.open(io.BytesIO(data)) as encoded:
+        _check_icon(data, limits)
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as encoded:
             limits.check_pixels(*encoded.size)
             if size is not None:
                 encoded.draft(None, (size * _DRAFT_MARGIN, size * _DRAFT_MARGIN))
@@ -71,12 +77,25 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = N
             picture = to_rgb(encoded)
     except MediaError:
         raise
-    except _BROKEN as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise MediaError(f"not a readable image: {_without_address(reason)}") from error
+    except BROKEN as error:
+        raise MediaError(f"not a readable image: {reason_of(error)}") from error
     if orientation in _ORIENTATIONS:
         picture = picture.transpose(_ORIENTATIONS[orientation])
     return picture
+
+
+def _check_icon(data: bytes, limits: Limits) -> None:
+    """Pillow decodes an icon when it opens it, and the size inside may not be the one announced."""
+    if data[:4] != b"\0\0\1\0":
+        return
+    (count,) = struct.unpack_from("<H", data, 4)
+    for number in range(count):
+        (place,) = struct.unpack_from("<I", data, 6 + 16 * number + 12)
+        if data[place : place + 4] == b"\x89PNG":
+            limits.check_pixels(*struct.unpack_from(">II", data, place + 16))
+        else:
+            width, height = struct.unpack_from("<ii", data, place + 4)
+            limits.check_pixels(abs(width), abs(height))
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -84,6 +103,9 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16"):
         levels = np.asarray(picture).astype(np.uint32)
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
+    if picture.mode == "I" and getattr(picture, "format", None) == "PPM":
+        # Pillow has scaled it to 16 bits.
+        return Image.fromarray(((np.asarray(picture) + 128) // 257).astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
         raise MediaError(f"pixels of mode {picture.mode} have no known range; save it as 8 bits")
     if picture.has_transparency_data:
@@ -105,6 +127,7 @@ def fit(picture: Image.Image, size: int) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _without_address(reason: str) -> str:
-    """Pillow quotes the stream object that it couldn't identify; its address says nothing."""
+def reason_of(error: Exception) -> str:
+    """Pillow's own words in one line, without the address of the stream that it quotes."""
+    reason = " ".join(str(error).split()) or type(error).__name__
     return reason.split(" <_io.")[0]

@@ -28,10 +28,14 @@ class Limits:
 
     def check_bytes(self, data: bytes) -> None:
         """Raises MediaError for an empty file or one over `max_bytes`."""
-        if not data:
+        self.check_size(len(data))
+
+    def check_size(self, num_bytes: int) -> None:
+        """The same by the file's size, before it is read."""
+        if not num_bytes:
             raise MediaError("the file is empty")
-        if len(data) > self.max_bytes:
-            raise MediaError(f"{len(data)} bytes are over the limit of {self.max_bytes}")
+        if num_bytes > self.max_bytes:
+            raise MediaError(f"{num_bytes} bytes are over the limit of {self.max_bytes}")
 
     def check_pixels(self, width: int, height: int) -> None:
         """Raises MediaError for a picture without pixels or with more than `max_pixels`."""

@@ -10,7 +10,7 @@ import os
 import pathlib
 import shutil
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -55,6 +55,9 @@ def build_dataset(
     name: str | None = None,
     formats: Sequence[str] = ("tensorstore",),
     caption_from: sources.CaptionFrom | None = None,
+    root: str | None = None,
+    split: str | None = None,
+    columns: Mapping[str, str] | None = None,
     seed: int = 0,
     shard_examples: int | None = None,
     max_reject_share: float = 0.05,
@@ -66,7 +69,8 @@ def build_dataset(
 ) -> Dataset:
     """Builds a source into a dataset at `out`, or returns the one that an equal call built.
 
-    `name` defaults to the folder's. `num_threads` decode at a time within a shard, by default one
+    `source`, `caption_from`, `root`, `split` and `columns` are as `sources.read` takes them. `name`
+    defaults to the folder's. `num_threads` decode at a time within a shard, by default one
     a core. `pipeline_options` are Beam's; without a --runner it runs in this process.
     Raises ValueError or FileNotFoundError, one line, for what the caller can put right: a source
     that can't be read, another dataset or another writer at `out`, too many rejects.
@@ -81,13 +85,22 @@ def build_dataset(
     if not views:
         raise ValueError("no views to build; write --views image-64, for example")
     modalities = {view.modality for view in views}
-    items = sources.read(source, modalities=modalities, caption_from=caption_from)
+    items = sources.read(
+        source,
+        modalities=modalities,
+        caption_from=caption_from,
+        root=root,
+        split=split,
+        columns=columns,
+    )
+    sources.check(items, max_share=max_reject_share)
     plan = plan_lib.make_plan(
         items,
         name=name or out.resolve().name,
         source=source,
         views=views,
         formats=sorted(set(formats)),
+        limits=limits,
         seed=seed,
         shard_examples=shard_examples,
     )

@@ -174,7 +174,7 @@ def test_a_video_gives_its_frames_and_its_sound(tmp_path, clip):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "tar:x"}, "folder:PATH, csv:FILE or jsonl:FILE"),
+        ({"source": "tar:x"}, "source 'tar:x' is unknown; write one of folder:"),
         ({"formats": ("parquet",)}, "choose among tensorstore, tfrecord"),
         ({"max_reject_share": 2.0}, "max_reject_share 2.0 must be"),
         ({"views": []}, "--views image-64"),

@@ -3,6 +3,7 @@
 import collections
 import json
 import pathlib
+import re
 
 import imp_data
 from imp_data import datasets
@@ -29,15 +30,20 @@ def finalize(plan: Plan, out: pathlib.Path, *, max_reject_share: float) -> datas
             raise RuntimeError(f"shard {shard.name} was not written; run the build again")
         receipts.append(receipt)
     reasons: collections.Counter[str] = collections.Counter()
+    samples: dict[str, str] = {}
     lines: list[str] = []
     for receipt in receipts:
         for reject in receipt.rejects:
-            reasons[reject.reason] += 1
+            kind = kind_of(reject.reason)
+            reasons[kind] += 1
+            samples.setdefault(kind, reject.reason)
             row = {"id": reject.id, "split": receipt.split, "reason": reject.reason}
             lines.append(json.dumps(row) + "\n")
     write_file(out / REJECTS, "".join(lines).encode())
     if len(lines) > max_reject_share * plan.num_items:
-        common = "; ".join(f"{n} {reason}" for reason, n in reasons.most_common(_SHOWN_REASONS))
+        common = "; ".join(
+            f"{n} {samples[kind]}" for kind, n in reasons.most_common(_SHOWN_REASONS)
+        )
         raise ValueError(
             f"{len(lines)} of {plan.num_items} inputs were rejected ({common}; all in "
             f"{out / REJECTS}); mend them, or allow more with --max-reject-share"
@@ -64,6 +70,11 @@ def finalize(plan: Plan, out: pathlib.Path, *, max_reject_share: float) -> datas
         manifest.splits.add(name=split, num_examples=count, shard_size=size)
     datasets.write_manifest(out, manifest)
     return datasets.Dataset.load(out)
+
+
+def kind_of(reason: str) -> str:
+    """A reason without what is one input's own: its names and numbers."""
+    return re.sub(r"\d[\d.]*", "N", re.sub(r"'[^']*'", "'…'", reason))
 
 
 def modalities(plan: Plan) -> list[str]:

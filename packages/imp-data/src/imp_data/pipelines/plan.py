@@ -7,16 +7,17 @@ pure function of the plan, whoever builds it and however often they are stopped.
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from functools import cached_property
 
 from imp_data import views as views_lib
-from imp_data.pipelines.sources import SPLITS, Item
+from imp_data.media.limits import DEFAULT_LIMITS, Limits
+from imp_data.pipelines.sources import SPLITS, Item, files
+from imp_data.pipelines.sources.payload import Span
 from imp_data.views import View
 
 # A change of what the builder writes for one plan: raise it.
-BUILDER = 1
+BUILDER = 2
 _TARGET_SHARDS = 16
 _MIN_SHARD_EXAMPLES = 16
 _MAX_SHARD_BYTES = 256 << 20
@@ -44,6 +45,7 @@ class Plan:
     seed: int
     views: tuple[View, ...]
     formats: tuple[str, ...]
+    limits: Limits
     labels: tuple[str, ...]
     shard_sizes: dict[str, int]
     shards: tuple[ShardPlan, ...]
@@ -66,12 +68,16 @@ class Plan:
             "seed": self.seed,
             "views": [views_lib.to_json(view) for view in self.views],
             "formats": self.formats,
+            "limits": dataclasses.asdict(self.limits),
             "labels": self.labels,
             "shard_sizes": self.shard_sizes,
             "shards": [
                 [
                     shard.name,
-                    [[i.id, self.sizes[i.id], i.texts, i.label] for i in shard.items],
+                    [
+                        [i.id, self.sizes[i.id], i.texts, i.labels, i.start, i.end, i.problem]
+                        for i in shard.items
+                    ],
                 ]
                 for shard in self.shards
             ],
@@ -86,6 +92,7 @@ def make_plan(
     source: str,
     views: Sequence[View],
     formats: Sequence[str],
+    limits: Limits = DEFAULT_LIMITS,
     seed: int = 0,
     shard_examples: int | None = None,
 ) -> Plan:
@@ -107,25 +114,31 @@ def make_plan(
             ShardPlan(split=split, shard=number, items=tuple(members[start : start + size]))
             for number, start in enumerate(range(0, len(members), size))
         ]
-    status = {item.id: _status(item.path) for item in items}
-    clock = json.dumps({key: modified for key, (_, modified) in status.items()}, sort_keys=True)
+    status = {path: files.status(path) for path in {item.path for item in items}}
+    clock = json.dumps({item.id: status[item.path][1] for item in items}, sort_keys=True)
     return Plan(
         name=name,
         source=source,
         seed=seed,
         views=tuple(views),
         formats=tuple(formats),
+        limits=limits,
         labels=label_names(items),
         shard_sizes=shard_sizes,
         shards=tuple(shards),
-        sizes={key: size for key, (size, _) in status.items()},
+        sizes={
+            item.id: item.payload.num_bytes
+            if isinstance(item.payload, Span)
+            else status[item.path][0]
+            for item in items
+        },
         modified=hashlib.sha256(clock.encode()).hexdigest(),
     )
 
 
 def label_names(items: Sequence[Item]) -> tuple[str, ...]:
     """Sorted names, numbers by value, so that equal sources number their classes alike."""
-    names = {item.label for item in items if item.label is not None}
+    names = {label for item in items for label in item.labels}
     if all(name.isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
@@ -141,6 +154,7 @@ def to_json(plan: Plan) -> bytes:
         "seed": plan.seed,
         "views": [views_lib.to_json(view) for view in plan.views],
         "formats": plan.formats,
+        "limits": dataclasses.asdict(plan.limits),
         "shards": {shard.name: [item.id for item in shard.items] for shard in plan.shards},
     }
     return json.dumps(content).encode()
@@ -168,12 +182,3 @@ def _num_bytes(view: View) -> int:
     for dim in view.shape:
         count *= dim
     return count
-
-
-def _status(path: str) -> tuple[int, int]:
-    """Bytes and nanoseconds of the last change; -1 for a file that isn't there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return -1, -1
-    return status.st_size, status.st_mtime_ns

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from google.protobuf import json_format
@@ -17,6 +17,7 @@ from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
 from imp_data.pipelines import sources
 from imp_data.pipelines.plan import ShardPlan
 from imp_data.pipelines.sources import Item
+from imp_data.pipelines.sources.payload import ParquetCell
 from imp_data.stores import tensorstore, tfrecord
 from imp_data.stores.atomic import AtomicFile, sha256_of, write_file
 from imp_data.views import View
@@ -107,8 +108,8 @@ def process_shard(job: ShardJob) -> manifest_pb2.Receipt:
                 writer.append(result.arrays[key])
             if tfrecords is not None:
                 tfrecord.write(tfrecords, records.to_bytes(result))
-            label = -1 if result.label is None else result.label
-            rows.append(json.dumps({"id": result.id, "texts": result.texts, "label": label}))
+            row = {"id": result.id, "texts": result.texts, "labels": result.labels}
+            rows.append(json.dumps(row))
         for writer in arrays.values():
             writer.finish()
         examples = out / datasets.examples_path(job.shard.split, job.shard.shard)
@@ -128,16 +129,36 @@ def process_shard(job: ShardJob) -> manifest_pb2.Receipt:
 
 
 def _loaded(job: ShardJob) -> Iterator[tuple[Item, records.Record | str]]:
-    """Each item with its record, or the reason why it has none; in order, some decoded ahead."""
+    """Each item with its record, or the reason why it has none; in the shard's order."""
+    items = job.shard.items
+    if not any(isinstance(item.payload, ParquetCell) for item in items):
+        yield from _load(job, items)
+        return
+    # Row groups are read once each, in the file's order; a shard's arrays fit into memory.
+    order = sorted(range(len(items)), key=lambda i: _place(items[i]))
+    loaded = dict(zip(order, _load(job, [items[i] for i in order]), strict=True))
+    for i in range(len(items)):
+        yield loaded.pop(i)
+
+
+def _place(item: Item) -> tuple[str, int, int]:
+    cell = item.payload
+    if isinstance(cell, ParquetCell):
+        return item.path, cell.row_group, cell.row
+    return item.path, 0, 0
+
+
+def _load(job: ShardJob, items: Sequence[Item]) -> Iterator[tuple[Item, records.Record | str]]:
+    """In the order given, some decoded ahead."""
     if job.num_threads == 1:
-        for item in job.shard.items:
+        for item in items:
             yield item, load_item(job, item)
         return
     pending: collections.deque[tuple[Item, concurrent.futures.Future[records.Record | str]]]
     pending = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(job.num_threads, "decode") as pool:
         try:
-            for item in job.shard.items:
+            for item in items:
                 pending.append((item, pool.submit(load_item, job, item)))
                 if len(pending) >= job.num_threads * _AHEAD:
                     item, future = pending.popleft()
@@ -151,18 +172,21 @@ def _loaded(job: ShardJob) -> Iterator[tuple[Item, records.Record | str]]:
 
 def load_item(job: ShardJob, item: Item) -> records.Record | str:
     """The item's record, or a one-line reason for rejecting it."""
+    if item.problem is not None:
+        return _printable(item.problem)
     try:
         texts = tuple(text.clean(words, limits=job.limits) for words in item.texts)
-        arrays = media.load_many(sources.read_bytes(item, job.limits), job.views, limits=job.limits)
+        data = sources.read_bytes(item, job.limits)
+        arrays = media.load_many(data, job.views, limits=job.limits, start=item.start, end=item.end)
     except MediaError as error:
         return str(error)
     except OSError as error:
         return f"can't be read: {error.strerror or type(error).__name__}"
     except UnicodeEncodeError:
         return "its name is not UTF-8"
-    label = None if item.label is None else job.labels.index(item.label)
+    labels = tuple(sorted(job.labels.index(label) for label in item.labels))
     assert all(isinstance(array, np.ndarray) for array in arrays.values())
-    return records.Record(id=_printable(item.id), arrays=arrays, texts=texts, label=label)
+    return records.Record(id=_printable(item.id), arrays=arrays, texts=texts, labels=labels)
 
 
 def _printable(identity: str) -> str:
