@@ -13,7 +13,10 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import create_runner
 
 from imp_data.datasets import MANIFEST, Dataset
 from imp_data.media.limits import DEFAULT_LIMITS, Limits
@@ -33,6 +36,8 @@ FORMATS = ("tensorstore", "tfrecord")
 PLAN = "plan.json"
 # All that a build writes; nothing else in the folder is ever deleted.
 _OURS = ("tensorstore", "tfrecord", "examples", "receipts", REJECTS, PLAN)
+# Beam's default runner would try to download one, and it knows Dask's only by its full name.
+_RUNNERS = {None: "FnApiRunner", "DaskRunner": "apache_beam.runners.dask.dask_runner.DaskRunner"}
 _logger = logging.getLogger(__name__)
 # An in-process run looks here before each shard.
 _stopping = threading.Event()
@@ -146,16 +151,33 @@ def run_pipeline(jobs: Sequence[ShardJob], pipeline_options: Sequence[str] = ())
 
 
 def _run_pipeline(jobs: Sequence[ShardJob], pipeline_options: Sequence[str]) -> None:
+    # Made before the options are read: a runner's module declares its own.
+    named = StandardOptions(list(pipeline_options)).runner
+    runner = create_runner(_RUNNERS.get(named, named))
     options = PipelineOptions(list(pipeline_options))
-    # Beam's default runner would try to download one.
-    runner = options.get_all_options()["runner"] or "FnApiRunner"
-    with beam.Pipeline(runner=runner, options=options) as pipeline:
-        _ = (
-            pipeline
-            | "Shards" >> beam.Create(jobs)
-            | "Spread" >> beam.Reshuffle()
-            | "ProcessShard" >> beam.ParDo(ProcessShard())
-        )
+    if isinstance(runner, FnApiRunner | BundleBasedDirectRunner):
+        _check_known(options)
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    _ = (
+        pipeline
+        | "Shards" >> beam.Create(jobs)
+        | "Spread" >> beam.Reshuffle()
+        | "ProcessShard" >> beam.ParDo(ProcessShard())
+    )
+    result = pipeline.run()
+    try:
+        result.wait_until_finish()
+    finally:
+        # Dask's runner leaves its connection open.
+        if (client := getattr(result, "client", None)) is not None:
+            client.close()
+
+
+def _check_known(options: PipelineOptions) -> None:
+    """Beam only warns of a misspelt option, and goes on without it."""
+    known = options.get_all_options(retain_unknown_options=True, drop_default=True)
+    if unknown := sorted(set(known) - set(PipelineOptions().get_all_options())):
+        raise ValueError(f"Beam knows no option --{unknown[0]}; see its runner's documentation")
 
 
 def _prepare(plan: Plan, out: pathlib.Path, *, overwrite: bool) -> Dataset | None:
