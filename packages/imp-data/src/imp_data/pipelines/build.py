@@ -28,7 +28,7 @@ from imp_data.pipelines.finalize import REJECTS, finalize
 from imp_data.pipelines.plan import Plan
 from imp_data.pipelines.shard import ShardJob
 from imp_data.stores import tensorstore
-from imp_data.stores.atomic import write_file
+from imp_data.stores.atomic import TEMPORARY_SUFFIX, write_file
 from imp_data.stores.lock import sole_writer
 from imp_data.views import TextView, View
 
@@ -132,6 +132,9 @@ def build_dataset(
         if jobs:
             with progress_lib.watch(plan, out, shown=progress):
                 run_pipeline(jobs, pipeline_options)
+        # Of workers that were killed, in this build or an earlier one.
+        for stale in out.rglob(f".*{TEMPORARY_SUFFIX}"):
+            stale.unlink()
         return finalize(plan, out, max_reject_share=max_reject_share)
 
 
@@ -154,7 +157,9 @@ def _run_pipeline(jobs: Sequence[ShardJob], pipeline_options: Sequence[str]) -> 
     # Made before the options are read: a runner's module declares its own.
     named = StandardOptions(list(pipeline_options)).runner
     runner = create_runner(_RUNNERS.get(named, named))
-    options = PipelineOptions(list(pipeline_options))
+    # Dask's runner would hand 128 shards to a worker at a time.
+    own = ["--dask_partition_size=1"] if named == "DaskRunner" else []
+    options = PipelineOptions([*own, *pipeline_options])
     if isinstance(runner, FnApiRunner | BundleBasedDirectRunner):
         _check_known(options)
     pipeline = beam.Pipeline(runner=runner, options=options)
@@ -176,7 +181,7 @@ def _run_pipeline(jobs: Sequence[ShardJob], pipeline_options: Sequence[str]) -> 
 def _check_known(options: PipelineOptions) -> None:
     """Beam only warns of a misspelt option, and goes on without it."""
     known = options.get_all_options(retain_unknown_options=True, drop_default=True)
-    if unknown := sorted(set(known) - set(PipelineOptions().get_all_options())):
+    if unknown := sorted(set(known) - set(PipelineOptions([]).get_all_options())):
         raise ValueError(f"Beam knows no option --{unknown[0]}; see its runner's documentation")
 
 
@@ -201,8 +206,6 @@ def _prepare(plan: Plan, out: pathlib.Path, *, overwrite: bool) -> Dataset | Non
         return Dataset.load(out)
     out.mkdir(parents=True, exist_ok=True)
     write_file(path, content)
-    for stale in out.rglob(".*.tmp"):
-        stale.unlink()
     if "tensorstore" in plan.formats:
         for split, size in plan.shard_sizes.items():
             for view in plan.views:
