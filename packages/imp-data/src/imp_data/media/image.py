@@ -65,7 +65,10 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = N
     is, but at least twice that size.
     """
     limits.check_bytes(data)
-    integrity.check(data)
+    try:
+        integrity.check(data)
+    except MediaError as error:
+        raise MediaError(f"not a readable image: {error}") from error
     try:
         _check_icon(data, limits)
         with Image.open(io.BytesIO(data), formats=_FORMATS) as encoded:
