@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from imp_data import views as views_lib
+from imp_data.near_duplicates import drops
+from imp_data.near_duplicates.drops import Screening
 from imp_data.pipelines.sources import SPLITS, Item
 from imp_data.views import View
 
@@ -37,7 +39,10 @@ class ShardPlan:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`labels` in index order; `sizes` are each file's bytes, `modified` its clock, by id."""
+    """`labels` in index order; `sizes` are each file's bytes, `modified` its clock, by id.
+
+    `screening` tells what was dropped from the source beforehand, None where nothing was compared.
+    """
 
     name: str
     source: str
@@ -49,6 +54,7 @@ class Plan:
     shards: tuple[ShardPlan, ...]
     sizes: dict[str, int]
     modified: str
+    screening: Screening | None = None
 
     @property
     def num_items(self) -> int:
@@ -76,6 +82,8 @@ class Plan:
                 for shard in self.shards
             ],
         }
+        if self.screening is not None:
+            content["screening"] = drops.to_json(self.screening)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -88,12 +96,20 @@ def make_plan(
     formats: Sequence[str],
     seed: int = 0,
     shard_examples: int | None = None,
+    screening: Screening | None = None,
 ) -> Plan:
-    """Raises ValueError for two views of one key. `views` has at least one."""
+    """Raises ValueError for two views of one key. `views` has at least one.
+
+    What `screening` dropped is left out; labels are those of all items, dropped ones too.
+    """
     if len({view.key for view in views}) != len(views):
         raise ValueError(f"two views share a key: {', '.join(view.key for view in views)}")
     if shard_examples is not None and shard_examples < 1:
         raise ValueError(f"shard_examples {shard_examples} must be at least 1")
+    labels = label_names(items)
+    if screening is not None:
+        dropped = {drop.id for drop in screening.drops}
+        items = [item for item in items if item.id not in dropped]
     splits: dict[str, list[Item]] = {}
     for item in sorted(items, key=lambda item: _shuffled(seed, item.id)):
         splits.setdefault(item.split, []).append(item)
@@ -107,7 +123,7 @@ def make_plan(
             ShardPlan(split=split, shard=number, items=tuple(members[start : start + size]))
             for number, start in enumerate(range(0, len(members), size))
         ]
-    status = {item.id: _status(item.path) for item in items}
+    status = {item.id: file_status(item.path) for item in items}
     clock = json.dumps({key: modified for key, (_, modified) in status.items()}, sort_keys=True)
     return Plan(
         name=name,
@@ -115,11 +131,12 @@ def make_plan(
         seed=seed,
         views=tuple(views),
         formats=tuple(formats),
-        labels=label_names(items),
+        labels=labels,
         shard_sizes=shard_sizes,
         shards=tuple(shards),
         sizes={key: size for key, (size, _) in status.items()},
         modified=hashlib.sha256(clock.encode()).hexdigest(),
+        screening=screening,
     )
 
 
@@ -143,6 +160,8 @@ def to_json(plan: Plan) -> bytes:
         "formats": plan.formats,
         "shards": {shard.name: [item.id for item in shard.items] for shard in plan.shards},
     }
+    if plan.screening is not None:
+        content["screening"] = drops.to_json(plan.screening)
     return json.dumps(content).encode()
 
 
@@ -170,7 +189,7 @@ def _num_bytes(view: View) -> int:
     return count
 
 
-def _status(path: str) -> tuple[int, int]:
+def file_status(path: str) -> tuple[int, int]:
     """Bytes and nanoseconds of the last change; -1 for a file that isn't there."""
     try:
         status = os.stat(path)
