@@ -11,31 +11,27 @@ import numpy as np
 from imp_data.near_duplicates import dct_hash
 from imp_data.near_duplicates.dct_hash import SIZE
 
-_STEPS = 4
+# A pair whose correlation is less than this after the step is given up.
+_LEAST = (0.5, 0.6, 0.75, 0.85)
 # A window that strays further than this from its start is another picture's.
 _MAX_MOVE = 0.06
 _DAMPING = 1e-3
-_EDGE = 1
-_BLOCK = 2048
+EDGE = 1
+"""Pixels around a patch that no score counts: a window's edge may lie beyond them."""
+_BLOCK = 1024
 
 
-def similarity(
-    a: np.ndarray, b: np.ndarray, query: np.ndarray, crop: np.ndarray, *, move_columns: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation of each patch of `a` with the best window of its patch of `b`, -1 to 1.
+def align(a: np.ndarray, b: np.ndarray, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The window of each patch of `b` that correlates best with its patch of `a`.
 
-    a, b float32 [p, 32, 32]; query, crop int [p], the variants whose hashes collided. Returns
-    float32 [p] and the windows float64 [p, 4]: top, left, height, width as shares of b.
-    `move_columns=False` lets rows move only.
+    a, b float32 [p, 32, 32]; crop int [p], which of CROPS to start from. Returns the correlations,
+    float32 [p], -1 to 1, and the windows, float64 [p, 4]: top, left, height, width as shares of b.
     """
     scores = np.empty(len(a), np.float32)
-    windows = np.empty((len(a), 4))
+    windows = dct_hash.CROPS[crop][:, [1, 2, 0, 0]]
     for start in range(0, len(a), _BLOCK):
         part = slice(start, start + _BLOCK)
-        mirrored = query[part, None, None] == 1
-        left = np.where(mirrored, a[part, :, ::-1], a[part])
-        window = dct_hash.CROPS[crop[part]][:, [1, 2, 0, 0]]
-        scores[part], windows[part] = _fit(left, b[part], window, move_columns)
+        scores[part], windows[part] = _fit(a[part], b[part], windows[part])
     return scores, windows
 
 
@@ -46,56 +42,60 @@ def warped(b: np.ndarray, windows: np.ndarray) -> np.ndarray:
     return rows @ b @ columns.transpose(0, 2, 1)
 
 
-def _fit(
-    a: np.ndarray, b: np.ndarray, first: np.ndarray, move_columns: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    target = _normalised(a)
-    windows = first.copy()
+def normalised(patches: np.ndarray) -> np.ndarray:
+    """Mean 0 and norm 1 within the edge: float32 [p, 30, 30]."""
+    return _centred(patches) / _norm(patches)[:, None, None]
+
+
+def _fit(a: np.ndarray, b: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     best, best_windows = np.full(len(a), -1.0, np.float32), first.copy()
-    place = ((np.arange(SIZE) + 0.5) / SIZE)[_EDGE:-_EDGE].astype(np.float32)
-    for step in range(_STEPS + 1):
-        seen = warped(b, windows)
-        current = _normalised(seen)
-        score = (target * current).sum(axis=(1, 2))
-        better = score > best
-        best = np.where(better, score, best)
-        best_windows = np.where(better[:, None], windows, best_windows)
-        if step == _STEPS:
+    windows = first.copy()
+    target = normalised(a)
+    active = np.arange(len(a))
+    for step in range(len(_LEAST) + 1):
+        seen = warped(b[active], windows)
+        current = normalised(seen)
+        score = (target[active] * current).sum(axis=(1, 2))
+        better = score > best[active]
+        best[active[better]] = score[better]
+        best_windows[active[better]] = windows[better]
+        if step == len(_LEAST):
             break
-        down, right = np.gradient(seen, axis=(1, 2))
-        down, right = down[:, _EDGE:-_EDGE, _EDGE:-_EDGE], right[:, _EDGE:-_EDGE, _EDGE:-_EDGE]
-        slopes = [down, right, down * place[:, None], right * place]
-        jacobian = np.stack(slopes, axis=-1).reshape(len(a), -1, 4)
-        jacobian -= jacobian.mean(axis=1, keepdims=True)
-        if not move_columns:
-            jacobian[:, :, 1::2] = 0
-        # The residual is in the warped patch's own units: the target is scaled to it.
-        spread = _spread(seen)[:, None]
-        error = spread * (target - score[:, None, None] * current).reshape(len(a), -1)
-        square = jacobian.transpose(0, 2, 1) @ jacobian
-        square += np.eye(4) * (_DAMPING * np.trace(square, axis1=1, axis2=2)[:, None, None] + 1e-6)
-        move = np.linalg.solve(square, jacobian.transpose(0, 2, 1) @ error[:, :, None])[:, :, 0]
-        # A step is in pixels of the window; the window's extent is in shares of the patch.
-        move = move / SIZE * windows[:, [2, 3, 2, 3]]
-        windows = np.clip(windows + move, first - _MAX_MOVE, first + _MAX_MOVE)
+        going = score >= _LEAST[step]
+        active, windows = active[going], windows[going]
+        if not len(active):
+            break
+        error = target[active] - score[going, None, None] * current[going]
+        windows = windows + _step(seen[going], error) * windows[:, [2, 3, 2, 3]]
+        windows = np.clip(windows, first[active] - _MAX_MOVE, first[active] + _MAX_MOVE)
         windows[:, 2:] = np.clip(windows[:, 2:], 0.5, 1.0)
         windows[:, :2] = np.clip(windows[:, :2], 0.0, 1.0 - windows[:, 2:])
     return best, best_windows
 
 
-def _inner(patches: np.ndarray) -> np.ndarray:
-    return patches[:, _EDGE:-_EDGE, _EDGE:-_EDGE]
+def _step(seen: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Gauss-Newton's move of top, left, height and width, as shares of the window: [p, 4].
+
+    seen float32 [p, 32, 32], the window's content; error float32 [p, 30, 30], of its normalised.
+    """
+    place = ((np.arange(SIZE) + 0.5) / SIZE)[EDGE:-EDGE].astype(np.float32)
+    down = (seen[:, 2:, EDGE:-EDGE] - seen[:, :-2, EDGE:-EDGE]) / 2
+    right = (seen[:, EDGE:-EDGE, 2:] - seen[:, EDGE:-EDGE, :-2]) / 2
+    slopes = np.stack([down, right, down * place[:, None], right * place], axis=1)
+    jacobian = slopes.reshape(len(seen), 4, -1)
+    jacobian -= jacobian.mean(axis=2, keepdims=True)
+    square = jacobian @ jacobian.transpose(0, 2, 1)
+    square += np.eye(4) * (_DAMPING * np.trace(square, axis1=1, axis2=2)[:, None, None] + 1e-6)
+    # The slopes are in the window's own units: so must the error be.
+    residual = error.reshape(len(seen), -1, 1) * _norm(seen)[:, None, None]
+    return np.linalg.solve(square, jacobian @ residual)[:, :, 0] / SIZE
 
 
-def _spread(patches: np.ndarray) -> np.ndarray:
-    """float32 [p]: the norm that `_normalised` takes out."""
-    inner = _inner(patches)
-    centred = inner - inner.mean(axis=(1, 2), keepdims=True)
-    return np.sqrt(np.square(centred).sum(axis=(1, 2))) + 1e-6
+def _centred(patches: np.ndarray) -> np.ndarray:
+    inner = patches[:, EDGE:-EDGE, EDGE:-EDGE]
+    return inner - inner.mean(axis=(1, 2), keepdims=True)
 
 
-def _normalised(patches: np.ndarray) -> np.ndarray:
-    """Mean 0 and norm 1 within the edge: float32 [p, 30, 30]."""
-    inner = _inner(patches)
-    centred = inner - inner.mean(axis=(1, 2), keepdims=True)
-    return centred / (np.sqrt(np.square(centred).sum(axis=(1, 2), keepdims=True)) + 1e-6)
+def _norm(patches: np.ndarray) -> np.ndarray:
+    """float32 [p]."""
+    return np.sqrt(np.square(_centred(patches)).sum(axis=(1, 2))) + 1e-6
