@@ -47,7 +47,7 @@ COMPARISONS: dict[Kind, Comparison] = {
     "bytes": Comparison(similarity=_equal, threshold=1.0, share=0.0, num_columns=1),
     "image": Comparison(similarity=pictures.similarity, threshold=0.95, share=0.0, num_columns=0),
     "video": Comparison(similarity=pictures.similarity, threshold=0.95, share=0.6, num_columns=0),
-    "audio": Comparison(similarity=sound.similarity, threshold=0.8, share=0.6, num_columns=0),
+    "audio": Comparison(similarity=sound.similarity, threshold=0.93, share=0.6, num_columns=0),
     "text": Comparison(
         similarity=minhash.similarity, threshold=0.8, share=0.0, num_columns=minhash.NUM_BANDS
     ),

@@ -22,8 +22,8 @@ _MAX_SECONDS = 64.0
 VIEW = AudioView(frames=int(_MAX_SECONDS * 16_000 / 1_024))
 _STRIDE = 8
 _FRAMES = SIZE + _STRIDE
-# What is this much quieter than the loudest band, in nats of power, is silence: 60 dB.
-RANGE = 13.8
+# What is this much quieter than the loudest band, in nats of power, is silence: 40 dB.
+RANGE = 9.2
 _LOUD = 0.05
 _BLOCK = 1024
 
