@@ -21,9 +21,9 @@ class ClipEdit:
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __call__(self, data: bytes) -> bytes:
-        with av.open(io.BytesIO(data)) as container:
-            rate = container.streams.video[0].average_rate
-            frames = [frame.to_image() for frame in container.decode(video=0)]
+        with av.open(io.BytesIO(data), "r") as source:
+            rate = source.streams.video[0].average_rate
+            frames = [frame.to_image() for frame in source.decode(video=0)]
         assert rate is not None
         frames = frames[round(len(frames) * self.start) :: self.every]
         out = io.BytesIO()

@@ -43,16 +43,16 @@ class NearDuplicates:
 
     def run(self) -> None:
         for title, kind, originals, own_edits in self._corpora():
-            _print(title, kind, originals, own_edits)
+            measure(title, kind, originals, own_edits)
 
     def _corpora(self) -> Iterator[Corpus]:
         if self.photos is not None:
             photos = list(_photos(self.photos))
-            yield _pictures("photographs", photos)
-            yield _pictures("tiles of photographs", _chosen(_tiles(photos), self.count))
+            yield of_pictures("photographs", photos)
+            yield of_pictures("tiles of photographs", _chosen(_tiles(photos), self.count))
         for name, pattern in (("emoji", "*/*/*.png"), ("icons", "images/*.png")):
             paths = _chosen(sorted((self.samples / name).glob(pattern)), self.count)
-            yield _pictures(name, [Image.open(path).convert("RGB") for path in paths])
+            yield of_pictures(name, [Image.open(path).convert("RGB") for path in paths])
         paths = _chosen(sorted((self.samples / "games").glob("clips/*.mp4")), self.count // 3)
         yield _clips([path.read_bytes() for path in paths])
         paths = _chosen(sorted((self.samples / "instruments").glob("*/*/*")), self.count)
@@ -86,12 +86,13 @@ def found_pairs(
     return {(min(p), max(p)) for p in pairs} if originals is None else pairs
 
 
-def _print(
+def measure(
     title: str,
     kind: Kind,
     originals: Sequence[Any],
     own_edits: dict[str, Edit],
 ) -> None:
+    """Prints a corpus's table; `own_edits` hold "as it is" too."""
     known = _joined(own_edits["as it is"], originals, title)
     count = len(originals)
     twins = found_pairs(known, None, kind)
@@ -113,7 +114,7 @@ def _joined(edit: Edit, originals: Sequence[Any], title: str) -> Fingerprints:
     return fingerprints.join([edit(one) for one in tqdm(originals, desc=title, disable=None)])
 
 
-def _pictures(title: str, pictures: Sequence[Image.Image]) -> Corpus:
+def of_pictures(title: str, pictures: Sequence[Image.Image]) -> Corpus:
     rng = np.random.default_rng(0)
     made: dict[str, Edit] = {"as it is": lambda one: _of_bytes(edits.png(one), "image")}
     for name, edit in edits.PICTURE.items():

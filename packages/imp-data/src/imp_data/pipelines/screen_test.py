@@ -1,5 +1,6 @@
 """Builds that leave near duplicates out: what is dropped, and that it is a function of the plan."""
 
+import base64
 import io
 import json
 import shutil
@@ -10,7 +11,7 @@ from PIL import Image
 
 from imp_data import cli, verify
 from imp_data.near_duplicates.pictures_test import EDITS, scene
-from imp_data.pipelines import build, fingerprint, near_pairs, screen
+from imp_data.pipelines import build, fingerprint, near_pairs
 from imp_data.views import AudioView, ImageView, VideoView
 
 VIEWS = [ImageView(size=48)]
@@ -241,12 +242,5 @@ def test_names_are_escaped_in_the_page(tmp_path):
     assert "<b>" not in page
     assert "&lt;b&gt;.png" in page
     shown = page.split("base64,")[1].split('"')[0]
-    import base64
-
     with Image.open(io.BytesIO(base64.b64decode(shown))) as thumbnail:
         assert thumbnail.size == (128, 96)
-
-
-def test_options_name_what_is_unknown():
-    with pytest.raises(ValueError, match="compare 'smell' is unknown"):
-        screen.Options(against=(), within=True, kinds=("smell",))
