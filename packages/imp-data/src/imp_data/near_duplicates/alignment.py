@@ -12,7 +12,7 @@ from imp_data.near_duplicates import dct_hash
 from imp_data.near_duplicates.dct_hash import SIZE
 
 # A pair whose correlation is less than this after the step is given up.
-_LEAST = (0.5, 0.6, 0.75, 0.85)
+_LEAST = (0.7, 0.75, 0.8, 0.87)
 # A window that strays further than this from its start is another picture's.
 _MAX_MOVE = 0.06
 _DAMPING = 1e-3
@@ -27,10 +27,11 @@ def align(a: np.ndarray, b: np.ndarray, crop: np.ndarray) -> tuple[np.ndarray, n
     a, b float32 [p, 32, 32]; crop int [p], which of CROPS to start from. Returns the correlations,
     float32 [p], -1 to 1, and the windows, float64 [p, 4]: top, left, height, width as shares of b.
     """
-    scores = np.empty(len(a), np.float32)
+    scores = _first_look(a, b, crop)
     windows = dct_hash.CROPS[crop][:, [1, 2, 0, 0]]
-    for start in range(0, len(a), _BLOCK):
-        part = slice(start, start + _BLOCK)
+    going = np.flatnonzero(scores >= _LEAST[0])
+    for start in range(0, len(going), _BLOCK):
+        part = going[start : start + _BLOCK]
         scores[part], windows[part] = _fit(a[part], b[part], windows[part])
     return scores, windows
 
@@ -44,7 +45,29 @@ def warped(b: np.ndarray, windows: np.ndarray) -> np.ndarray:
 
 def normalised(patches: np.ndarray) -> np.ndarray:
     """Mean 0 and norm 1 within the edge: float32 [p, 30, 30]."""
-    return _centred(patches) / _norm(patches)[:, None, None]
+    centred = _centred(patches)
+    norm = np.sqrt(np.einsum("pij,pij->p", centred, centred)) + 1e-6
+    return centred / norm[:, None, None]
+
+
+def _first_look(a: np.ndarray, b: np.ndarray, crop: np.ndarray) -> np.ndarray:
+    """float32 [p]: the correlations at the windows of the crops; most pairs go no further.
+
+    Pairs of one crop share its linear maps, which makes this some ten times cheaper than a step.
+    """
+    scores = np.empty(len(a), np.float32)
+    for number, (scale, top, left) in enumerate(dct_hash.CROPS):
+        chosen = np.flatnonzero(crop == number)
+        sides = np.array([scale, scale])
+        rows, columns = dct_hash.interpolation(sides, np.array([top, left]))
+        for start in range(0, len(chosen), _BLOCK):
+            part = chosen[start : start + _BLOCK]
+            # One product of two matrices a side, where a stack of small ones would be slow.
+            across = (b[part].reshape(-1, SIZE) @ columns.T).reshape(-1, SIZE, SIZE)
+            turned = np.ascontiguousarray(across.transpose(0, 2, 1)).reshape(-1, SIZE)
+            seen = (turned @ rows.T).reshape(-1, SIZE, SIZE).transpose(0, 2, 1)
+            scores[part] = np.einsum("pij,pij->p", normalised(a[part]), normalised(seen))
+    return scores
 
 
 def _fit(a: np.ndarray, b: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,4 +121,5 @@ def _centred(patches: np.ndarray) -> np.ndarray:
 
 def _norm(patches: np.ndarray) -> np.ndarray:
     """float32 [p]."""
-    return np.sqrt(np.square(_centred(patches)).sum(axis=(1, 2))) + 1e-6
+    centred = _centred(patches)
+    return np.sqrt(np.einsum("pij,pij->p", centred, centred)) + 1e-6

@@ -17,7 +17,7 @@ import numpy as np
 SIZE = 32
 NUM_BITS = 63
 # A query and an index hash further apart than this are not looked at again.
-MAX_DISTANCE = 12
+MAX_DISTANCE = 10
 _FREQUENCIES = 8
 # Half of a symmetric drawing's coefficients are 0: noise must not decide their sign.
 _DEAD_ZONE = 0.01

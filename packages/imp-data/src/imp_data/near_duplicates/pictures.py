@@ -16,7 +16,8 @@ _WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 _MIN_DEVIATION = 1.5
 _SQUARE_WITHIN = 0.02
 _BLOCK = 4096
-_WORTH_A_LOOK = 0.8
+# Below it a pair is not like enough, and its other scores are not asked for.
+_WORTH_A_LOOK = 0.9
 _PART = 6
 _GAIN = 1.6
 # Mean distance of the channels, in levels of 255.
@@ -83,12 +84,14 @@ def _compare(a: np.ndarray, b: np.ndarray, query: np.ndarray, crop: np.ndarray) 
     a = np.where((query == 1)[:, None, None, None], a[:, :, ::-1], a)
     scores, windows = alignment.align(_grey(a), _grey(b), crop)
     near = np.flatnonzero(scores >= _WORTH_A_LOOK)
+    grey = alignment.warped(_grey(b[near]), windows[near])
+    scores[near] = np.minimum(scores[near], 1 - _worst_part(_grey(a[near]), grey) / 8)
+    near = near[scores[near] >= _WORTH_A_LOOK]
     left = a[near].astype(np.float32)
     right = np.stack(
         [alignment.warped(b[near, ..., c].astype(np.float32), windows[near]) for c in range(3)],
         axis=-1,
     )
-    scores[near] = np.minimum(scores[near], 1 - _worst_part(left, right) / 8)
     scores[near] = np.minimum(scores[near], 1 - _unlike_colours(left, right) / 3)
     return np.maximum(scores, 0)
 
@@ -112,13 +115,13 @@ def _grey(patches: np.ndarray) -> np.ndarray:
 
 
 def _worst_part(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """float32 [p]: the mean square difference of the normalised greys where it is largest.
+    """Greys -> float32 [p]: the mean square difference, normalised, where it is largest.
 
     In units of their variance, over parts of a fifth of the side. 2 is no relation, 4 the contrary.
     """
-    squares = np.square(
-        alignment.normalised(a @ _WEIGHTS) - alignment.normalised(b @ _WEIGHTS)
-    ) * np.float32((SIZE - 2 * alignment.EDGE) ** 2)
+    squares = np.square(alignment.normalised(a) - alignment.normalised(b)) * np.float32(
+        (SIZE - 2 * alignment.EDGE) ** 2
+    )
     parts = np.lib.stride_tricks.sliding_window_view(squares, (_PART, _PART), axis=(1, 2))
     return parts[:, :: _PART // 2, :: _PART // 2].mean(axis=(3, 4)).max(axis=(1, 2))
 
