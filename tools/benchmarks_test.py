@@ -1,17 +1,19 @@
 """Each benchmark runs at a small size and prints its table; no time is judged."""
 
+import io
 import re
 
 import numpy as np
+from PIL import Image
 
-from benchmarks import arms
+from benchmarks import arms, near_duplicates, photos
 from benchmarks.build import Build
 from benchmarks.loader import LoaderBenchmark
 
 
 def test_the_loop_writes_the_bytes_that_the_build_writes(tmp_path):
     """Else the two would not be doing the same work."""
-    from benchmarks import photos, plain_loop
+    from benchmarks import plain_loop
     from imp_data.pipelines.build import build_dataset
     from imp_data.stores.tensorstore import ArrayReader
     from imp_data.views import ImageView
@@ -39,6 +41,16 @@ def test_the_build_benchmark_prints_a_ratio(tmp_path, capsys, monkeypatch):
 def test_the_loader_benchmark_prints_a_table(tmp_path, capsys):
     LoaderBenchmark(workdir=tmp_path, images=20, size=32, batch_size=4, batches=3, rounds=1).run()
     assert re.search(r"\| loader \| [\d,]+ \| 1\.00 \|", capsys.readouterr().out)
+
+
+def test_the_near_duplicate_benchmark_prints_recall_and_precision(capsys):
+    """Two originals are one file, so that two of five pairs found are of another."""
+    files = [photos.photo(number) for number in (0, 1, 1)]
+    pictures = [Image.open(io.BytesIO(data)).convert("RGB") for data in files]
+    near_duplicates.measure(*near_duplicates.of_pictures("noise", pictures))
+    printed = capsys.readouterr().out
+    assert "1 pairs of different originals found alike: 3.3e-01 of all pairs" in printed
+    assert "| mirrored | 1.000 | 0.600 |" in printed
 
 
 def test_ratios_are_medians_over_rounds():

@@ -7,10 +7,12 @@ import tyro
 
 from benchmarks.build import Build
 from benchmarks.loader import LoaderBenchmark
+from benchmarks.near_duplicates import NearDuplicates
 
 Command = (
     Annotated[Build, tyro.conf.subcommand("data-build")]
     | Annotated[LoaderBenchmark, tyro.conf.subcommand("data-loader")]
+    | Annotated[NearDuplicates, tyro.conf.subcommand("near-duplicates")]
 )
 
 

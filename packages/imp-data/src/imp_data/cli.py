@@ -73,6 +73,12 @@ class Build:
     """Examples a shard; about 16 shards a split without it."""
     threads: int | None = None
     """Threads that decode within a shard; one a core without it."""
+    against: tuple[str, ...] = ()
+    """Evaluation sets, sources or datasets: training examples like theirs are left out."""
+    dedup: bool = False
+    """Also leave out training examples that are like another of the set."""
+    compare: tuple[Literal["image", "video", "audio", "text"], ...] = ()
+    """By what near duplicates are told; by what the views show without it."""
     limits: Limits = DEFAULT_LIMITS
     overwrite: bool = False
     """Replace what another source or other options built at `out`."""
@@ -100,6 +106,9 @@ class Build:
             seed=self.seed,
             shard_examples=self.shard_examples,
             max_reject_share=self.max_reject_share,
+            against=self.against,
+            dedup=self.dedup,
+            compare=self.compare,
             overwrite=self.overwrite,
             num_threads=self.threads,
             pipeline_options=beam_options,
@@ -107,6 +116,10 @@ class Build:
         counts = ", ".join(f"{count} {split}" for split, count in dataset.num_examples.items())
         rejects = sum(dataset.manifest.rejects.values())
         print(f"{dataset.name}: {counts} examples, {rejects} rejects at {dataset.path}")
+        if dataset.manifest.HasField("near_duplicates"):
+            dropped = sum(dataset.manifest.near_duplicates.dropped.values())
+            report = dataset.path / "near_duplicates" / "report.html"
+            print(f"{dropped} near duplicates dropped, shown in {report}")
         return 0
 
 

@@ -39,6 +39,10 @@ def describe(dataset: Dataset) -> str:
     rejects = dict(dataset.manifest.rejects)
     lines.append(f"rejects  {sum(rejects.values())}")
     lines += [f"         {count} {reason}" for reason, count in sorted(rejects.items())]
+    if dataset.manifest.HasField("near_duplicates"):
+        dropped = dict(dataset.manifest.near_duplicates.dropped)
+        lines.append(f"dropped  {sum(dropped.values())} near duplicates")
+        lines += [f"         {count} {reason}" for reason, count in sorted(dropped.items())]
     return "\n".join(lines)
 
 

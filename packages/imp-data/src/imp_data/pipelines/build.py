@@ -4,26 +4,23 @@ Descriptors are shuffled, never payloads. Each shard is written whole inside the
 receipt, so a killed build goes on where it was, and it means the same on every runner.
 """
 
-import concurrent.futures
+import functools
 import logging
 import os
 import pathlib
 import shutil
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.runner import create_runner
 
 from imp_data.datasets import MANIFEST, Dataset
 from imp_data.media.limits import DEFAULT_LIMITS, Limits
+from imp_data.near_duplicates import kinds
+from imp_data.near_duplicates.kinds import Kind
 from imp_data.pipelines import plan as plan_lib
 from imp_data.pipelines import progress as progress_lib
+from imp_data.pipelines import runner, screen, sources
 from imp_data.pipelines import shard as shard_lib
-from imp_data.pipelines import sources
 from imp_data.pipelines.finalize import REJECTS, finalize
 from imp_data.pipelines.plan import Plan
 from imp_data.pipelines.shard import ShardJob
@@ -35,19 +32,15 @@ from imp_data.views import TextView, View
 FORMATS = ("tensorstore", "tfrecord")
 PLAN = "plan.json"
 # All that a build writes; nothing else in the folder is ever deleted.
-_OURS = ("tensorstore", "tfrecord", "examples", "receipts", REJECTS, PLAN)
-# Beam's default runner would try to download one, and it knows Dask's only by its full name.
-_RUNNERS = {None: "FnApiRunner", "DaskRunner": "apache_beam.runners.dask.dask_runner.DaskRunner"}
+_OURS = ("tensorstore", "tfrecord", "examples", "receipts", REJECTS, PLAN, screen.FOLDER)
 _logger = logging.getLogger(__name__)
-# An in-process run looks here before each shard.
-_stopping = threading.Event()
 
 
 class ProcessShard(beam.DoFn):
     """ShardJob -> the name of the shard, once its receipt is on disk."""
 
     def process(self, job: ShardJob) -> Iterable[str]:
-        if not _stopping.is_set():
+        if not runner.stopping.is_set():
             shard_lib.process_shard(job)
             yield job.shard.name
 
@@ -67,6 +60,9 @@ def build_dataset(
     shard_examples: int | None = None,
     max_reject_share: float = 0.05,
     limits: Limits = DEFAULT_LIMITS,
+    against: Sequence[str] = (),
+    dedup: bool = False,
+    compare: Sequence[Kind] = (),
     overwrite: bool = False,
     num_threads: int | None = None,
     pipeline_options: Sequence[str] = (),
@@ -77,6 +73,9 @@ def build_dataset(
     `source`, `caption_from`, `root`, `split` and `columns` are as `sources.read` takes them. `name`
     defaults to the folder's. `num_threads` decode at a time within a shard, by default one
     a core. `pipeline_options` are Beam's; without a --runner it runs in this process.
+    Training examples that are near duplicates are left out: of those `against` name, sources or
+    built datasets, and with `dedup` of each other; `compare` says by what, by default what the
+    first view shows. See docs/DECONTAMINATION.md.
     Raises ValueError or FileNotFoundError, one line, for what the caller can put right: a source
     that can't be read, another dataset or another writer at `out`, too many rejects.
     """
@@ -99,7 +98,8 @@ def build_dataset(
         columns=columns,
     )
     sources.check(items, max_share=max_reject_share)
-    plan = plan_lib.make_plan(
+    make_plan = functools.partial(
+        plan_lib.make_plan,
         items,
         name=name or out.resolve().name,
         source=source,
@@ -109,7 +109,28 @@ def build_dataset(
         seed=seed,
         shard_examples=shard_examples,
     )
+    plan = make_plan()
+    if screened := bool(against) or dedup:
+        screening_options = screen.Options(
+            against=tuple(against), within=dedup, kinds=tuple(compare) or kinds.of_views(views)
+        )
+    elif compare:
+        raise ValueError("compare says by what; name --against or --dedup as well")
     with sole_writer(out):
+        if screened:
+            _check_ours(out)
+            screening = screen.screen(
+                plan,
+                screening_options,
+                out / screen.FOLDER,
+                limits=limits,
+                num_threads=num_threads or os.cpu_count() or 1,
+                pipeline_options=pipeline_options,
+                replace=overwrite or not (out / PLAN).is_file(),
+            )
+            if screening is None:
+                raise _other_build(out)
+            plan = make_plan(screening=screening)
         if (done := _prepare(plan, out, overwrite=overwrite)) is not None:
             return done
         jobs = [
@@ -141,48 +162,31 @@ def build_dataset(
 def run_pipeline(jobs: Sequence[ShardJob], pipeline_options: Sequence[str] = ()) -> None:
     """Runs every job on the runner that the options name, or in this process.
 
-    It runs in a thread of its own: an interrupt reaches the caller as itself, not as an error of
-    Beam's, and ends an in-process run after the shards in work.
+    The shards in work are finished before an interrupt ends an in-process run.
     """
-    _stopping.clear()
-    with concurrent.futures.ThreadPoolExecutor(1, "beam") as pool:
-        try:
-            pool.submit(_run_pipeline, jobs, pipeline_options).result()
-        except KeyboardInterrupt:
-            _stopping.set()
-            raise
+
+    def graph(pipeline: beam.Pipeline) -> None:
+        _ = (
+            pipeline
+            | "Shards" >> beam.Create(jobs)
+            | "Spread" >> beam.Reshuffle()
+            | "ProcessShard" >> beam.ParDo(ProcessShard())
+        )
+
+    runner.run(graph, pipeline_options)
 
 
-def _run_pipeline(jobs: Sequence[ShardJob], pipeline_options: Sequence[str]) -> None:
-    # Made before the options are read: a runner's module declares its own.
-    named = StandardOptions(list(pipeline_options)).runner
-    runner = create_runner(_RUNNERS.get(named, named))
-    # Dask's runner would hand 128 shards to a worker at a time.
-    own = ["--dask_partition_size=1"] if named == "DaskRunner" else []
-    options = PipelineOptions([*own, *pipeline_options])
-    if isinstance(runner, FnApiRunner | BundleBasedDirectRunner):
-        _check_known(options)
-    pipeline = beam.Pipeline(runner=runner, options=options)
-    _ = (
-        pipeline
-        | "Shards" >> beam.Create(jobs)
-        | "Spread" >> beam.Reshuffle()
-        | "ProcessShard" >> beam.ParDo(ProcessShard())
+def _other_build(out: pathlib.Path) -> ValueError:
+    return ValueError(
+        f"{out} holds another build: its source, views or options differ, or a file "
+        "changed; choose another folder or replace it with --overwrite"
     )
-    result = pipeline.run()
-    try:
-        result.wait_until_finish()
-    finally:
-        # Dask's runner leaves its connection open.
-        if (client := getattr(result, "client", None)) is not None:
-            client.close()
 
 
-def _check_known(options: PipelineOptions) -> None:
-    """Beam only warns of a misspelt option, and goes on without it."""
-    known = options.get_all_options(retain_unknown_options=True, drop_default=True)
-    if unknown := sorted(set(known) - set(PipelineOptions([]).get_all_options())):
-        raise ValueError(f"Beam knows no option --{unknown[0]}; see its runner's documentation")
+def _check_ours(out: pathlib.Path) -> None:
+    """Raises ValueError for a folder that holds something else."""
+    if not (out / PLAN).is_file() and any(path.name not in _OURS for path in out.iterdir()):
+        raise ValueError(f"{out} is not empty and no dataset; choose another folder")
 
 
 def _prepare(plan: Plan, out: pathlib.Path, *, overwrite: bool) -> Dataset | None:
@@ -191,17 +195,16 @@ def _prepare(plan: Plan, out: pathlib.Path, *, overwrite: bool) -> Dataset | Non
     path = out / PLAN
     if path.is_file() and path.read_bytes() != content:
         if not overwrite:
-            raise ValueError(
-                f"{out} holds another build: its source, views or options differ, or a file "
-                "changed; choose another folder or replace it with --overwrite"
-            )
+            raise _other_build(out)
         # The manifest goes first: a half-deleted dataset must not look whole.
         (out / MANIFEST).unlink(missing_ok=True)
         for name in _OURS:
             target = out / name
+            if name == screen.FOLDER and plan.screening is not None:
+                # The new plan's own: it was screened before it was frozen.
+                continue
             shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
-    elif not path.is_file() and out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty and no dataset; choose another folder")
+    _check_ours(out)
     if (out / MANIFEST).is_file():
         return Dataset.load(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -68,6 +68,16 @@ def finalize(plan: Plan, out: pathlib.Path, *, max_reject_share: float) -> datas
         if not count:
             raise ValueError(f"split {split} has no usable example; see {out / REJECTS}")
         manifest.splits.add(name=split, num_examples=count, shard_size=size)
+    if plan.screening is not None:
+        manifest.near_duplicates.CopyFrom(
+            manifest_pb2.NearDuplicates(
+                against=plan.screening.against,
+                within=plan.screening.within,
+                compared_by=plan.screening.kinds,
+                dropped=plan.screening.reasons,
+                digest=plan.screening.digest,
+            )
+        )
     datasets.write_manifest(out, manifest)
     return datasets.Dataset.load(out)
 

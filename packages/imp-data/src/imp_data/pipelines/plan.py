@@ -12,6 +12,8 @@ from functools import cached_property
 
 from imp_data import views as views_lib
 from imp_data.media.limits import DEFAULT_LIMITS, Limits
+from imp_data.near_duplicates import drops
+from imp_data.near_duplicates.drops import Screening
 from imp_data.pipelines.sources import SPLITS, Item, files
 from imp_data.pipelines.sources.payload import Span
 from imp_data.views import View
@@ -38,7 +40,10 @@ class ShardPlan:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`labels` in index order; `sizes` are each file's bytes, `modified` its clock, by id."""
+    """`labels` in index order; `sizes` are each file's bytes, `modified` its clock, by id.
+
+    `screening` tells what was dropped from the source beforehand, None where nothing was compared.
+    """
 
     name: str
     source: str
@@ -51,6 +56,7 @@ class Plan:
     shards: tuple[ShardPlan, ...]
     sizes: dict[str, int]
     modified: str
+    screening: Screening | None = None
 
     @property
     def num_items(self) -> int:
@@ -82,6 +88,8 @@ class Plan:
                 for shard in self.shards
             ],
         }
+        if self.screening is not None:
+            content["screening"] = drops.to_json(self.screening)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -95,12 +103,20 @@ def make_plan(
     limits: Limits = DEFAULT_LIMITS,
     seed: int = 0,
     shard_examples: int | None = None,
+    screening: Screening | None = None,
 ) -> Plan:
-    """Raises ValueError for two views of one key. `views` has at least one."""
+    """Raises ValueError for two views of one key. `views` has at least one.
+
+    What `screening` dropped is left out; labels are those of all items, dropped ones too.
+    """
     if len({view.key for view in views}) != len(views):
         raise ValueError(f"two views share a key: {', '.join(view.key for view in views)}")
     if shard_examples is not None and shard_examples < 1:
         raise ValueError(f"shard_examples {shard_examples} must be at least 1")
+    labels = label_names(items)
+    if screening is not None:
+        dropped = {drop.id for drop in screening.drops}
+        items = [item for item in items if item.id not in dropped]
     splits: dict[str, list[Item]] = {}
     for item in sorted(items, key=lambda item: _shuffled(seed, item.id)):
         splits.setdefault(item.split, []).append(item)
@@ -123,7 +139,7 @@ def make_plan(
         views=tuple(views),
         formats=tuple(formats),
         limits=limits,
-        labels=label_names(items),
+        labels=labels,
         shard_sizes=shard_sizes,
         shards=tuple(shards),
         sizes={
@@ -133,6 +149,7 @@ def make_plan(
             for item in items
         },
         modified=hashlib.sha256(clock.encode()).hexdigest(),
+        screening=screening,
     )
 
 
@@ -157,6 +174,8 @@ def to_json(plan: Plan) -> bytes:
         "limits": dataclasses.asdict(plan.limits),
         "shards": {shard.name: [item.id for item in shard.items] for shard in plan.shards},
     }
+    if plan.screening is not None:
+        content["screening"] = drops.to_json(plan.screening)
     return json.dumps(content).encode()
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Manifest(_message.Message):
-    __slots__ = ("format", "name", "modalities", "views", "splits", "labels", "shards", "rejects", "formats", "plan_digest", "source", "writer")
+    __slots__ = ("format", "name", "modalities", "views", "splits", "labels", "shards", "rejects", "formats", "plan_digest", "source", "writer", "near_duplicates")
     class RejectsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class Manifest(_message.Message):
     PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     WRITER_FIELD_NUMBER: _ClassVar[int]
+    NEAR_DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     format: int
     name: str
     modalities: _containers.RepeatedScalarFieldContainer[str]
@@ -39,7 +40,29 @@ class Manifest(_message.Message):
     plan_digest: str
     source: str
     writer: str
-    def __init__(self, format: _Optional[int] = ..., name: _Optional[str] = ..., modalities: _Optional[_Iterable[str]] = ..., views: _Optional[_Iterable[_Union[StoredView, _Mapping]]] = ..., splits: _Optional[_Iterable[_Union[Split, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., shards: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ..., rejects: _Optional[_Mapping[str, int]] = ..., formats: _Optional[_Iterable[str]] = ..., plan_digest: _Optional[str] = ..., source: _Optional[str] = ..., writer: _Optional[str] = ...) -> None: ...
+    near_duplicates: NearDuplicates
+    def __init__(self, format: _Optional[int] = ..., name: _Optional[str] = ..., modalities: _Optional[_Iterable[str]] = ..., views: _Optional[_Iterable[_Union[StoredView, _Mapping]]] = ..., splits: _Optional[_Iterable[_Union[Split, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., shards: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ..., rejects: _Optional[_Mapping[str, int]] = ..., formats: _Optional[_Iterable[str]] = ..., plan_digest: _Optional[str] = ..., source: _Optional[str] = ..., writer: _Optional[str] = ..., near_duplicates: _Optional[_Union[NearDuplicates, _Mapping]] = ...) -> None: ...
+
+class NearDuplicates(_message.Message):
+    __slots__ = ("against", "within", "compared_by", "dropped", "digest")
+    class DroppedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    AGAINST_FIELD_NUMBER: _ClassVar[int]
+    WITHIN_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_BY_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    against: _containers.RepeatedScalarFieldContainer[str]
+    within: bool
+    compared_by: _containers.RepeatedScalarFieldContainer[str]
+    dropped: _containers.ScalarMap[str, int]
+    digest: str
+    def __init__(self, against: _Optional[_Iterable[str]] = ..., within: _Optional[bool] = ..., compared_by: _Optional[_Iterable[str]] = ..., dropped: _Optional[_Mapping[str, int]] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class StoredView(_message.Message):
     __slots__ = ("key", "json")
