@@ -20,8 +20,8 @@ _BLOCK = 4096
 _WORTH_A_LOOK = 0.9
 _PART = 6
 _GAIN = 1.6
-# Mean distance of the channels, in levels of 255.
-_COLOURLESS = 4.0
+# Distance of the channels of any pixel, in levels of 255.
+_COLOURLESS = 8.0
 
 
 def of_picture(picture: Image.Image) -> Fingerprints:
@@ -150,4 +150,4 @@ def _deviation(greys: np.ndarray) -> np.ndarray:
 
 def _colourless(patches: np.ndarray) -> np.ndarray:
     """bool [p]: the channels are equal but for what an encoder does."""
-    return (patches.max(axis=3) - patches.min(axis=3)).mean(axis=(1, 2)) < _COLOURLESS
+    return (patches.max(axis=3) - patches.min(axis=3)).max(axis=(1, 2)) < _COLOURLESS
