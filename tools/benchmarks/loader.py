@@ -38,8 +38,8 @@ class LoaderBenchmark:
         )
         arms: dict[str, Callable[..., None]] = {"store": _store, "loader": _loader}
         try:
-            import grain  # noqa: F401
-            from array_record.python import array_record_module  # noqa: F401
+            import grain  # noqa: F401  # pants: no-infer-dep
+            from array_record.python import array_record_module  # noqa: F401  # pants: no-infer-dep
         except ModuleNotFoundError as error:
             print(f"without Grain, for {error}; to compare: pip install grain array-record")
         else:
@@ -108,7 +108,7 @@ def _store(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None]) -> No
 
 
 def _grain(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None]) -> None:
-    import grain.python as grain
+    import grain.python as grain  # pants: no-infer-dep
 
     shape = (benchmark.size, benchmark.size, 3)
     source = grain.ArrayRecordDataSource([str(benchmark.workdir / "images.arrayrecord")])
@@ -125,7 +125,7 @@ def _grain(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None]) -> No
 
 
 def _write_array_records(dataset: Dataset, path: Path) -> None:
-    from array_record.python import array_record_module
+    from array_record.python import array_record_module  # pants: no-infer-dep
 
     if path.exists():
         return
