@@ -1,9 +1,11 @@
 """Each benchmark runs at a small size and prints its table; no time is judged."""
 
 import io
+import pathlib
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from benchmarks import arms, near_duplicates, photos
@@ -11,15 +13,20 @@ from benchmarks.build import Build
 from benchmarks.loader import LoaderBenchmark
 
 
-def test_the_loop_writes_the_bytes_that_the_build_writes(tmp_path):
+@pytest.fixture
+def on_path(monkeypatch):
+    """For the processes that a benchmark starts."""
+    monkeypatch.setenv("PYTHONPATH", str(pathlib.Path(__file__).parent))
+
+
+def test_the_loop_writes_the_bytes_that_the_build_writes(tmp_path, on_path):
     """Else the two would not be doing the same work."""
-    from benchmarks import plain_loop
     from imp_data.pipelines.build import build_dataset
     from imp_data.stores.tensorstore import ArrayReader
     from imp_data.views import ImageView
 
     source, view = photos.write(tmp_path / "photos", 20), ImageView(size=32)
-    plain_loop.main(source, tmp_path / "loop", 32, 1)
+    arms.run("benchmarks.plain_loop", source, tmp_path / "loop", 32, 1)
     built = build_dataset(
         source=f"folder:{source}", out=tmp_path / "built", views=[view], progress=False
     )
@@ -30,8 +37,7 @@ def test_the_loop_writes_the_bytes_that_the_build_writes(tmp_path):
     assert ours == theirs
 
 
-def test_the_build_benchmark_prints_a_ratio(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", "tools")
+def test_the_build_benchmark_prints_a_ratio(tmp_path, capsys, on_path):
     Build(photos=tmp_path, images=20, size=32, rounds=1, scaling=(20,)).run()
     assert re.search(
         r"beam / loop: \d+\.\d+\n\n\| images .*\n.*\n\| 20 \|", capsys.readouterr().out
