@@ -113,7 +113,7 @@ def read_manifest(path: pathlib.Path) -> manifest_pb2.Manifest:
     file = path / MANIFEST
     if not file.is_file():
         raise FileNotFoundError(
-            f"no dataset at {path} ({MANIFEST} is missing); build one: imp-data build --out {path}"
+            f"no dataset at {path} ({MANIFEST} is missing); to make one: imp-data build --help"
         )
     try:
         manifest = json_format.Parse(file.read_bytes(), manifest_pb2.Manifest())
