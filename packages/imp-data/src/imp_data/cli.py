@@ -80,6 +80,10 @@ class Build:
     compare: tuple[Literal["image", "video", "audio", "text"], ...] = ()
     """By what near duplicates are told; by what the views show without it."""
     limits: Limits = DEFAULT_LIMITS
+    extend: bool = False
+    """Add what the source has gained since `out` was built; what is there stays as it is."""
+    retry_rejects: bool = False
+    """Try again what was rejected: the files may have been mended, the limits raised."""
     overwrite: bool = False
     """Replace what another source or other options built at `out`."""
 
@@ -109,6 +113,8 @@ class Build:
             against=self.against,
             dedup=self.dedup,
             compare=self.compare,
+            extend=self.extend,
+            retry_rejects=self.retry_rejects,
             overwrite=self.overwrite,
             num_threads=self.threads,
             pipeline_options=beam_options,

@@ -26,7 +26,7 @@ def watch(plan: Plan, out: pathlib.Path, *, shown: bool) -> Iterator[None]:
 
         def count() -> None:
             for name, shard in list(waiting.items()):
-                if shard_lib.receipt_path(out, shard).is_file():
+                if shard_lib.receipt_path(out, name).is_file():
                     del waiting[name]
                     bar.update(len(shard.items))
 

@@ -55,11 +55,11 @@ def screen(
     num_threads: int,
     pipeline_options: Sequence[str],
     replace: bool,
-) -> Screening | None:
+) -> Screening:
     """What to drop of a plan's items, with a report in `out`. Raises what `references.read` does.
 
-    An equal screening that is finished is read, not repeated. One of another plan is replaced or,
-    without `replace`, kept: the result is None.
+    An equal screening that is finished is read, not repeated. Raises ValueError for a finished one
+    of something else, unless it is to `replace` that.
     """
     kinds: tuple[Kind, ...] = tuple(dict.fromkeys(("bytes", *options.kinds)))
     refs = [references.read(spec, kinds=options.kinds) for spec in options.against]
@@ -67,8 +67,11 @@ def screen(
     digest = _digest(plan, items, refs, options)
     if (done := report.read(out)) is not None and done.digest == digest:
         return done
-    if not replace:
-        return None
+    if done is not None and not replace:
+        raise ValueError(
+            f"{out.parent} holds another build: what it was compared with has changed; choose "
+            "another folder, or replace it with --overwrite"
+        )
     work = out / f"work-{digest[:16]}"
     for stale in out.glob("work-*"):
         if stale != work:
@@ -88,7 +91,8 @@ def screen(
         pipeline_options=pipeline_options,
     )
     held_out = [item.split in HELD_OUT for item in items] + [True] * sum(len(r.ids) for r in refs)
-    # The plan's order is by a keyed hash: the first of those that are alike stays.
+    # The plan's order is by a keyed hash, after what an earlier plan kept: the first of those that
+    # are alike stays.
     dropped = decisions.decide(
         matches, num_items=len(items), order=range(len(items)), held_out=held_out
     )
@@ -116,7 +120,7 @@ def _in_order(dropped: dict[int, Match]) -> list[Match]:
 
 
 def _digest(plan: Plan, items: Sequence[Item], refs: Sequence[Reference], options: Options) -> str:
-    """sha256 of all that decides what is dropped."""
+    """sha256 of all that decides what is dropped, but for what an extended plan keeps."""
     thresholds = {k: (COMPARISONS[k].threshold, COMPARISONS[k].share) for k in options.kinds}
     content = {
         "version": _VERSION,
@@ -125,7 +129,7 @@ def _digest(plan: Plan, items: Sequence[Item], refs: Sequence[Reference], option
         "clock": plan.modified,
         "items": [
             [item.id, item.split, item.texts, item.start, item.end, plan.sizes[item.id]]
-            for item in items
+            for item in sorted(items, key=lambda item: item.id)
         ],
         "against": [
             [ref.name, ref.digest, ref.ids]
