@@ -63,6 +63,7 @@ def build_dataset(
     against: Sequence[str] = (),
     dedup: bool = False,
     compare: Sequence[Kind] = (),
+    similarity: Mapping[str, float] | None = None,
     overwrite: bool = False,
     num_threads: int | None = None,
     pipeline_options: Sequence[str] = (),
@@ -75,7 +76,7 @@ def build_dataset(
     a core. `pipeline_options` are Beam's; without a --runner it runs in this process.
     Training examples that are near duplicates are left out: of those `against` name, sources or
     built datasets, and with `dedup` of each other; `compare` says by what, by default what the
-    first view shows. See docs/DECONTAMINATION.md.
+    first view shows, and `similarity` from where on two are alike. See docs/DECONTAMINATION.md.
     Raises ValueError or FileNotFoundError, one line, for what the caller can put right: a source
     that can't be read, another dataset or another writer at `out`, too many rejects.
     """
@@ -112,10 +113,13 @@ def build_dataset(
     plan = make_plan()
     if screened := bool(against) or dedup:
         screening_options = screen.Options(
-            against=tuple(against), within=dedup, kinds=tuple(compare) or kinds.of_views(views)
+            against=tuple(against),
+            within=dedup,
+            kinds=tuple(compare) or kinds.of_views(views),
+            similarity=similarity or {},
         )
-    elif compare:
-        raise ValueError("compare says by what; name --against or --dedup as well")
+    elif compare or similarity:
+        raise ValueError("compare and similarity say how; name --against or --dedup as well")
     with sole_writer(out):
         if screened:
             _check_ours(out)
@@ -127,6 +131,7 @@ def build_dataset(
                 num_threads=num_threads or os.cpu_count() or 1,
                 pipeline_options=pipeline_options,
                 replace=overwrite or not (out / PLAN).is_file(),
+                shown=progress,
             )
             if screening is None:
                 raise _other_build(out)
