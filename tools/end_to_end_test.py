@@ -115,7 +115,7 @@ def test_the_service_finds_held_out_files(run: Path) -> None:
     files = sorted((run / "files" / "test").rglob("*.*"))
     with (
         stages.serve(run / "run" / "bundle", run / "compiled") as address,
-        Client(address, connect_timeout=30) as client,
+        Client(address, connect_timeout=600) as client,
     ):
         inputs = [read_file(path) for path in files]
         classes = client.classify(inputs, list(COLOURS), top_k=1)

@@ -1,7 +1,8 @@
 """`./imp benchmark NAME`: times this machine; run it where nothing else runs."""
 
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Any
 
 import tyro
 
@@ -9,15 +10,15 @@ from benchmarks.build import Build
 from benchmarks.loader import LoaderBenchmark
 from benchmarks.near_duplicates import NearDuplicates
 
-Command = (
-    Annotated[Build, tyro.conf.subcommand("data-build")]
-    | Annotated[LoaderBenchmark, tyro.conf.subcommand("data-loader")]
-    | Annotated[NearDuplicates, tyro.conf.subcommand("near-duplicates")]
-)
+_BENCHMARKS: dict[str, Callable[..., Any]] = {
+    "data-build": Build,
+    "data-loader": LoaderBenchmark,
+    "near-duplicates": NearDuplicates,
+}
 
 
 def main() -> int:
-    command = tyro.cli(Command, prog="imp benchmark")  # type: ignore[arg-type]
+    command = tyro.extras.subcommand_cli_from_dict(_BENCHMARKS, prog="imp benchmark")
     try:
         command.run()
     except (ValueError, OSError) as error:

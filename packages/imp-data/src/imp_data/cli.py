@@ -84,6 +84,10 @@ class Build:
     """From where on two are alike, 0.5 to 1: image=0.9; image and video 0.95, audio 0.93, text 0.8
     without it."""
     limits: Limits = DEFAULT_LIMITS
+    extend: bool = False
+    """Add what the source has gained since `out` was built; what is there stays as it is."""
+    retry_rejects: bool = False
+    """Try again what was rejected: the files may have been mended, the limits raised."""
     overwrite: bool = False
     """Replace what another source or other options built at `out`."""
 
@@ -114,6 +118,8 @@ class Build:
             dedup=self.dedup,
             compare=self.compare,
             similarity=_similarity(self.similarity),
+            extend=self.extend,
+            retry_rejects=self.retry_rejects,
             overwrite=self.overwrite,
             num_threads=self.threads,
             pipeline_options=beam_options,

@@ -1,5 +1,6 @@
 """The command line, in this process and as a process that a signal stops."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -23,14 +24,20 @@ sys.exit(cli.main(sys.argv[1:]))
 def test_sigterm_saves_and_exits_zero(data, cache, whole, tmp_path):
     command = [sys.executable, "-c", SCRIPT, "run", "tiny", "--data", str(data)]
     command += ["--workdir", str(tmp_path), "--cache", str(cache)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+        contextlib.ExitStack() as ended,
+    ):
+        # It would write into the other tests' compilation cache for ever.
+        ended.callback(process.kill)
+        while not (log.exists() and log.stat().st_size):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert err.count("SIGTERM: saving, then stopping\n") == 1
     assert "Traceback" not in err

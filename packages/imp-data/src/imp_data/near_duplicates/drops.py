@@ -67,14 +67,17 @@ def to_json(screening: Screening) -> dict[str, object]:
     }
 
 
-def from_json(value: Mapping[str, object]) -> Screening:
+def from_json(value: Mapping[str, Any]) -> Screening:
     """Reads what `to_json` gave; other keys are passed over."""
-    names = {field.name for field in dataclasses.fields(Screening)}
-    fields = {key: content for key, content in value.items() if key in names}
-    for name in ("against", "kinds"):
-        fields[name] = tuple(fields[name])  # type: ignore[arg-type]
-    fields["drops"] = tuple(_drop(**drop) for drop in fields["drops"])  # type: ignore[attr-defined]
-    return Screening(**fields)  # type: ignore[arg-type]
+    return Screening(
+        digest=value["digest"],
+        against=tuple(value["against"]),
+        within=value["within"],
+        kinds=tuple(value["kinds"]),
+        drops=tuple(_drop(**drop) for drop in value["drops"]),
+        num_held_out=value["num_held_out"],
+        similarity=value.get("similarity", {}),
+    )
 
 
 def _drop(*, labels: Sequence[str] = (), like_labels: Sequence[str] = (), **fields: Any) -> Drop:

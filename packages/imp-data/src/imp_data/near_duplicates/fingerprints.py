@@ -88,7 +88,7 @@ def save(path: pathlib.Path, chunk: Mapping[Any, Fingerprints]) -> None:
         for name in ("owner", "query", "index", "place", "detail"):
             arrays[f"{kind}/{name}"] = getattr(prints, name)
     data = io.BytesIO()
-    np.savez(data, **arrays)  # type: ignore[arg-type]
+    np.savez(data, allow_pickle=False, **arrays)
     write_file(path, data.getvalue())
 
 

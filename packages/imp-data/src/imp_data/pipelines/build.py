@@ -4,16 +4,14 @@ Descriptors are shuffled, never payloads. Each shard is written whole inside the
 receipt, so a killed build goes on where it was, and it means the same on every runner.
 """
 
+import dataclasses
 import functools
 import logging
 import os
 import pathlib
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import apache_beam as beam
-
-from imp_data.datasets import MANIFEST, Dataset
+from imp_data.datasets import Dataset
 from imp_data.media.limits import DEFAULT_LIMITS, Limits
 from imp_data.near_duplicates import kinds
 from imp_data.near_duplicates.kinds import Kind
@@ -21,28 +19,15 @@ from imp_data.pipelines import plan as plan_lib
 from imp_data.pipelines import progress as progress_lib
 from imp_data.pipelines import runner, screen, sources
 from imp_data.pipelines import shard as shard_lib
-from imp_data.pipelines.finalize import REJECTS, finalize
-from imp_data.pipelines.plan import Plan
+from imp_data.pipelines.finalize import finalize
+from imp_data.pipelines.folder import Folder
 from imp_data.pipelines.shard import ShardJob
-from imp_data.stores import tensorstore
-from imp_data.stores.atomic import TEMPORARY_SUFFIX, write_file
+from imp_data.stores.atomic import TEMPORARY_SUFFIX
 from imp_data.stores.lock import sole_writer
 from imp_data.views import TextView, View
 
 FORMATS = ("tensorstore", "tfrecord")
-PLAN = "plan.json"
-# All that a build writes; nothing else in the folder is ever deleted.
-_OURS = ("tensorstore", "tfrecord", "examples", "receipts", REJECTS, PLAN, screen.FOLDER)
 _logger = logging.getLogger(__name__)
-
-
-class ProcessShard(beam.DoFn):
-    """ShardJob -> the name of the shard, once its receipt is on disk."""
-
-    def process(self, job: ShardJob) -> Iterable[str]:
-        if not runner.stopping.is_set():
-            shard_lib.process_shard(job)
-            yield job.shard.name
 
 
 def build_dataset(
@@ -64,6 +49,8 @@ def build_dataset(
     dedup: bool = False,
     compare: Sequence[Kind] = (),
     similarity: Mapping[str, float] | None = None,
+    extend: bool = False,
+    retry_rejects: bool = False,
     overwrite: bool = False,
     num_threads: int | None = None,
     pipeline_options: Sequence[str] = (),
@@ -77,6 +64,9 @@ def build_dataset(
     Training examples that are near duplicates are left out: of those `against` name, sources or
     built datasets, and with `dedup` of each other; `compare` says by what, by default what the
     first view shows, and `similarity` from where on two are alike. See docs/DECONTAMINATION.md.
+    To an earlier build of other inputs, `extend` adds what the source has gained, in shards of
+    their own, `retry_rejects` redoes the shards that have rejects, whose inputs and the limits may
+    have been mended, and `overwrite` replaces all.
     Raises ValueError or FileNotFoundError, one line, for what the caller can put right: a source
     that can't be read, another dataset or another writer at `out`, too many rejects.
     """
@@ -89,135 +79,84 @@ def build_dataset(
         raise ValueError(f"view {texts[0]} isn't stored: shards keep the text; leave it out")
     if not views:
         raise ValueError("no views to build; write --views image-64, for example")
-    modalities = {view.modality for view in views}
+    if len({view.key for view in views}) != len(views):
+        raise ValueError(f"two views share a key: {', '.join(view.key for view in views)}")
+    if shard_examples is not None and shard_examples < 1:
+        raise ValueError(f"shard_examples {shard_examples} must be at least 1")
+    if overwrite and (extend or retry_rejects):
+        raise ValueError("--overwrite replaces what --extend or --retry-rejects would keep")
+    screening_options = None
+    if against or dedup:
+        screening_options = screen.Options(
+            against=tuple(against),
+            within=dedup,
+            kinds=tuple(compare) or kinds.of_views(views),
+            similarity=dict(similarity or {}),
+        )
+    elif compare or similarity:
+        raise ValueError("compare and similarity say how; name --against or --dedup as well")
     items = sources.read(
         source,
-        modalities=modalities,
+        modalities={view.modality for view in views},
         caption_from=caption_from,
         root=root,
         split=split,
         columns=columns,
     )
     sources.check(items, max_share=max_reject_share)
-    make_plan = functools.partial(
-        plan_lib.make_plan,
-        items,
-        name=name or out.resolve().name,
-        source=source,
-        views=views,
-        formats=sorted(set(formats)),
-        limits=limits,
-        seed=seed,
-        shard_examples=shard_examples,
-    )
-    plan = make_plan()
-    if screened := bool(against) or dedup:
-        screening_options = screen.Options(
-            against=tuple(against),
-            within=dedup,
-            kinds=tuple(compare) or kinds.of_views(views),
-            similarity=similarity or {},
-        )
-    elif compare or similarity:
-        raise ValueError("compare and similarity say how; name --against or --dedup as well")
+    num_threads = num_threads or os.cpu_count() or 1
     with sole_writer(out):
-        if screened:
-            _check_ours(out)
+        folder = Folder.open(
+            out, items, extend=extend, retry_rejects=retry_rejects, overwrite=overwrite
+        )
+        make_plan = functools.partial(
+            plan_lib.make_plan,
+            items,
+            name=name or out.resolve().name,
+            source=source,
+            views=views,
+            formats=sorted(set(formats)),
+            limits=limits,
+            seed=seed,
+            shard_examples=shard_examples,
+            compared=None if screening_options is None else dataclasses.asdict(screening_options),
+            earlier=folder.earlier,
+        )
+        plan = make_plan()
+        folder.check(plan)
+        if screening_options is not None:
             screening = screen.screen(
                 plan,
                 screening_options,
                 out / screen.FOLDER,
                 limits=limits,
-                num_threads=num_threads or os.cpu_count() or 1,
+                num_threads=num_threads,
                 pipeline_options=pipeline_options,
-                replace=overwrite or not (out / PLAN).is_file(),
+                replace=folder.earlier is None or extend or retry_rejects,
                 shown=progress,
             )
-            if screening is None:
-                raise _other_build(out)
             plan = make_plan(screening=screening)
-        if (done := _prepare(plan, out, overwrite=overwrite)) is not None:
+        if (done := folder.prepare(plan)) is not None:
             return done
         jobs = [
             ShardJob(
                 out=str(out.resolve()),
-                plan_digest=plan.digest,
+                digest=plan.digests[shard.name],
                 shard=shard,
                 shard_size=plan.shard_sizes[shard.split],
-                num_shards=plan.num_shards(shard.split),
                 labels=plan.labels,
                 views=plan.views,
                 formats=plan.formats,
                 limits=limits,
-                num_threads=num_threads or os.cpu_count() or 1,
+                num_threads=num_threads,
             )
-            for shard in plan.shards
-            if shard_lib.valid_receipt(out, shard, plan.digest) is None
+            for shard in folder.missing(plan)
         ]
         _logger.info("%s: %d of %d shards to build", plan.name, len(jobs), len(plan.shards))
         if jobs:
             with progress_lib.watch(plan, out, shown=progress):
-                run_pipeline(jobs, pipeline_options)
+                runner.for_each(shard_lib.process_shard, jobs, pipeline_options)
         # Of workers that were killed, in this build or an earlier one.
         for stale in out.rglob(f".*{TEMPORARY_SUFFIX}"):
             stale.unlink()
         return finalize(plan, out, max_reject_share=max_reject_share)
-
-
-def run_pipeline(jobs: Sequence[ShardJob], pipeline_options: Sequence[str] = ()) -> None:
-    """Runs every job on the runner that the options name, or in this process.
-
-    The shards in work are finished before an interrupt ends an in-process run.
-    """
-
-    def graph(pipeline: beam.Pipeline) -> None:
-        _ = (
-            pipeline
-            | "Shards" >> beam.Create(jobs)
-            | "Spread" >> beam.Reshuffle()
-            | "ProcessShard" >> beam.ParDo(ProcessShard())
-        )
-
-    runner.run(graph, pipeline_options)
-
-
-def _other_build(out: pathlib.Path) -> ValueError:
-    return ValueError(
-        f"{out} holds another build: its source, views or options differ, or a file "
-        "changed; choose another folder or replace it with --overwrite"
-    )
-
-
-def _check_ours(out: pathlib.Path) -> None:
-    """Raises ValueError for a folder that holds something else."""
-    if not (out / PLAN).is_file() and any(path.name not in _OURS for path in out.iterdir()):
-        raise ValueError(f"{out} is not empty and no dataset; choose another folder")
-
-
-def _prepare(plan: Plan, out: pathlib.Path, *, overwrite: bool) -> Dataset | None:
-    """The finished dataset if this plan's lies at `out`; else makes `out` ready for the plan."""
-    content = plan_lib.to_json(plan)
-    path = out / PLAN
-    if path.is_file() and path.read_bytes() != content:
-        if not overwrite:
-            raise _other_build(out)
-        # The manifest goes first: a half-deleted dataset must not look whole.
-        (out / MANIFEST).unlink(missing_ok=True)
-        for name in _OURS:
-            target = out / name
-            if name == screen.FOLDER and plan.screening is not None:
-                # The new plan's own: it was screened before it was frozen.
-                continue
-            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
-    _check_ours(out)
-    if (out / MANIFEST).is_file():
-        return Dataset.load(out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_file(path, content)
-    if "tensorstore" in plan.formats:
-        for split, size in plan.shard_sizes.items():
-            for view in plan.views:
-                tensorstore.write_metadata(
-                    out, split, view, num_shards=plan.num_shards(split), shard_size=size
-                )
-    return None

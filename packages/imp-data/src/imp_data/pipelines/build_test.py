@@ -63,7 +63,7 @@ def test_every_example_is_stored_as_media_loads_it(source, tmp_path):
                 assert (arrays[i] == media.load((source / name).read_bytes(), view)).all()
                 assert dataset.label_names[examples.labels[i]] in name
                 assert examples.texts[i][0].startswith("a ")
-        readers = sorted((tmp_path / "out/tfrecord").glob(f"{split}-*-of-*.tfrecord"))
+        readers = sorted((tmp_path / "out/tfrecord").glob(f"{split}-*.tfrecord"))
         found = [records.from_bytes(data) for path in readers for data in TFRecordReader(path)]
         assert [record.id for record in found] == list(examples.ids)
         assert (found[3].arrays["image-4"] == arrays[3]).all()
@@ -97,7 +97,7 @@ def test_a_rerun_returns_at_once_and_a_changed_source_is_refused(source, tmp_pat
         raise AssertionError("nothing was to be built")
 
     with monkeypatch.context() as patch:
-        patch.setattr(build, "run_pipeline", no_pipeline)
+        patch.setattr(build.runner, "for_each", no_pipeline)
         run(source, tmp_path / "out")
     assert files(tmp_path / "out") == before
     (source / "train/cat/a-0.png").unlink()
@@ -120,13 +120,19 @@ def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(source, tmp_path, m
         return real(job)
 
     with monkeypatch.context() as patch:
-        patch.setattr(build, "run_pipeline", lambda jobs, _: [killed(job) for job in jobs])
+        patch.setattr(build.runner, "for_each", lambda _, jobs, __: [killed(job) for job in jobs])
         with pytest.raises(KeyboardInterrupt):
             run(source, tmp_path / "out", name="same", shard_examples=10)
     assert not (tmp_path / "out/manifest.json").exists()
     (tmp_path / "out/examples/train/.00003.jsonl.77.tmp").write_bytes(b"half")
     redone = []
-    monkeypatch.setattr(shard, "process_shard", lambda job: redone.append(job) or real(job))
+
+    def counted(work, jobs, options):
+        redone.extend(jobs)
+        for_each(work, jobs, options)
+
+    for_each = build.runner.for_each
+    monkeypatch.setattr(build.runner, "for_each", counted)
     run(source, tmp_path / "out", name="same", shard_examples=10)
     assert len(redone) == 6 - 2
     assert files(tmp_path / "out") == files(tmp_path / "whole")

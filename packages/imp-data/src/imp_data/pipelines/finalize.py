@@ -25,7 +25,7 @@ def finalize(plan: Plan, out: pathlib.Path, *, max_reject_share: float) -> datas
     """
     receipts: list[manifest_pb2.Receipt] = []
     for shard in plan.shards:
-        receipt = shard_lib.valid_receipt(out, shard, plan.digest, rehash=False)
+        receipt = shard_lib.valid_receipt(out, shard.name, plan.digests[shard.name], rehash=False)
         if receipt is None:
             raise RuntimeError(f"shard {shard.name} was not written; run the build again")
         receipts.append(receipt)

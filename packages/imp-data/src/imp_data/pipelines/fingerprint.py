@@ -8,9 +8,8 @@ import concurrent.futures
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import apache_beam as beam
 import numpy as np
 
 from imp_data.datasets import Dataset
@@ -54,29 +53,12 @@ class FingerprintJob:
     num_threads: int
 
 
-class FingerprintChunk(beam.DoFn):
-    """FingerprintJob -> the number of the chunk, once its file is on disk."""
-
-    def process(self, job: FingerprintJob) -> Iterable[int]:
-        if not runner.stopping.is_set():
-            fingerprint(job)
-            yield job.chunk
-
-
 def run(jobs: Sequence[FingerprintJob], pipeline_options: Sequence[str]) -> None:
     """Writes the files that are missing. Raises RuntimeError for a chunk that a runner lost."""
 
-    def graph(pipeline: beam.Pipeline) -> None:
-        _ = (
-            pipeline
-            | "Chunks" >> beam.Create(missing)
-            | "Spread" >> beam.Reshuffle()
-            | "Fingerprint" >> beam.ParDo(FingerprintChunk())
-        )
-
     missing = [job for job in jobs if not pathlib.Path(job.path).is_file()]
     if missing:
-        runner.run(graph, pipeline_options)
+        runner.for_each(fingerprint, missing, pipeline_options)
     for job in jobs:
         if not pathlib.Path(job.path).is_file():
             raise RuntimeError(f"chunk {job.chunk} was not fingerprinted; run the build again")

@@ -205,7 +205,7 @@ class Check(beam.DoFn):
     def process(
         self, element: tuple[tuple[Kind, int], Iterable[tuple[int, np.ndarray]]]
     ) -> Iterator[str]:
-        if runner.stopping.is_set():
+        if runner.is_stopping():
             return
         (kind, query), candidates = element
         by_index: dict[int, list[np.ndarray]] = {}

@@ -1,7 +1,8 @@
 """Plan: which inputs go into which shard, in which order; frozen before any work starts.
 
 The order is by a keyed hash of the ids: a global shuffle that moves no pixels. What is built is a
-pure function of the plan, whoever builds it and however often they are stopped.
+pure function of the plan, whoever builds it and however often they are stopped. A plan may extend
+an earlier one: its shards stay as they are, and what is new comes after them.
 """
 
 import dataclasses
@@ -9,17 +10,19 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 from imp_data import views as views_lib
 from imp_data.media.limits import DEFAULT_LIMITS, Limits
 from imp_data.near_duplicates import drops
 from imp_data.near_duplicates.drops import Screening
+from imp_data.pipelines.frozen import Frozen
 from imp_data.pipelines.sources import SPLITS, Item, files
 from imp_data.pipelines.sources.payload import Span
 from imp_data.views import View
 
 # A change of what the builder writes for one plan: raise it.
-BUILDER = 2
+BUILDER = 3
 _TARGET_SHARDS = 16
 _MIN_SHARD_EXAMPLES = 16
 _MAX_SHARD_BYTES = 256 << 20
@@ -42,7 +45,8 @@ class ShardPlan:
 class Plan:
     """`labels` in index order; `sizes` are each file's bytes, `modified` its clock, by id.
 
-    `screening` tells what was dropped from the source beforehand, None where nothing was compared.
+    `compared` are the options of a screening, `screening` tells what it dropped from the source
+    beforehand; None where nothing was compared.
     """
 
     name: str
@@ -55,7 +59,8 @@ class Plan:
     shard_sizes: dict[str, int]
     shards: tuple[ShardPlan, ...]
     sizes: dict[str, int]
-    modified: str
+    modified: dict[str, str]
+    compared: dict[str, Any] | None = None
     screening: Screening | None = None
 
     @property
@@ -65,32 +70,70 @@ class Plan:
     def num_shards(self, split: str) -> int:
         return sum(shard.split == split for shard in self.shards)
 
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of all that decides the built bytes; not of where the inputs lie."""
-        content = {
-            "builder": BUILDER,
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the builder was told, as JSON has it; limits are apart, as they may be raised."""
+        return {
             "name": self.name,
             "seed": self.seed,
             "views": [views_lib.to_json(view) for view in self.views],
             "formats": self.formats,
-            "limits": dataclasses.asdict(self.limits),
-            "labels": self.labels,
-            "shard_sizes": self.shard_sizes,
-            "shards": [
+            "near duplicates": self.compared,
+        }
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """By shard, the sha256 of all that decides its bytes; not of where the inputs lie.
+
+        Limits decide which inputs are refused, never what an accepted one becomes.
+        """
+        index = {label: number for number, label in enumerate(self.labels)}
+        common = [BUILDER, self.options["views"], self.formats]
+        return {
+            shard.name: _sha256(
                 [
-                    shard.name,
+                    *common,
+                    [shard.name, self.shard_sizes[shard.split]],
                     [
-                        [i.id, self.sizes[i.id], i.texts, i.labels, i.start, i.end, i.problem]
-                        for i in shard.items
+                        [*self._content(item), sorted(index[label] for label in item.labels)]
+                        for item in shard.items
                     ],
                 ]
-                for shard in self.shards
-            ],
+            )
+            for shard in self.shards
         }
-        if self.screening is not None:
-            content["screening"] = drops.to_json(self.screening)
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of all that decides the dataset."""
+        screening = None if self.screening is None else drops.to_json(self.screening)
+        limits = dataclasses.asdict(self.limits)
+        return _sha256([self.options, limits, self.labels, self.digests, screening])
+
+    def fingerprint(self, item: Item) -> str:
+        """Tells whether an input is as it was: its words, its place in its file, size and clock."""
+        content = [*self._content(item), item.labels, item.split, self.modified[item.id]]
+        return _sha256(content)[:16]
+
+    def _content(self, item: Item) -> list[Any]:
+        return [item.id, self.sizes[item.id], item.texts, item.start, item.end, item.problem]
+
+    def freeze(self) -> Frozen:
+        """What is kept of the plan beside the dataset."""
+        dropped = () if self.screening is None else self.screening.drops
+        return Frozen(
+            digest=self.digest,
+            source=self.source,
+            options=json.loads(json.dumps(self.options)),
+            limits=self.limits,
+            labels=self.labels,
+            shard_sizes=self.shard_sizes,
+            shards={
+                shard.name: {item.id: self.fingerprint(item) for item in shard.items}
+                for shard in self.shards
+            },
+            dropped=tuple(drop.id for drop in dropped),
+        )
 
 
 def make_plan(
@@ -103,35 +146,47 @@ def make_plan(
     limits: Limits = DEFAULT_LIMITS,
     seed: int = 0,
     shard_examples: int | None = None,
+    compared: dict[str, Any] | None = None,
     screening: Screening | None = None,
+    earlier: Frozen | None = None,
 ) -> Plan:
-    """Raises ValueError for two views of one key. `views` has at least one.
+    """The plan of at least one item in at least one view, whose keys differ.
 
-    What `screening` dropped is left out; labels are those of all items, dropped ones too.
+    What `screening` dropped is left out; labels are those of all items, dropped ones too. With an
+    `earlier` plan, all of whose inputs are among the items, shards, labels and shard sizes go on
+    from there.
     """
-    if len({view.key for view in views}) != len(views):
-        raise ValueError(f"two views share a key: {', '.join(view.key for view in views)}")
-    if shard_examples is not None and shard_examples < 1:
-        raise ValueError(f"shard_examples {shard_examples} must be at least 1")
     labels = label_names(items)
-    if screening is not None:
-        dropped = {drop.id for drop in screening.drops}
-        items = [item for item in items if item.id not in dropped]
-    splits: dict[str, list[Item]] = {}
-    for item in sorted(items, key=lambda item: _shuffled(seed, item.id)):
-        splits.setdefault(item.split, []).append(item)
-    shards: list[ShardPlan] = []
     shard_sizes: dict[str, int] = {}
+    old: dict[str, list[ShardPlan]] = {}
+    dropped = set() if screening is None else {drop.id for drop in screening.drops}
+    if earlier is not None:
+        labels = earlier.labels + tuple(name for name in labels if name not in earlier.labels)
+        shard_sizes |= earlier.shard_sizes
+        by_id = {item.id: item for item in items}
+        for shard in earlier.shards:
+            split, number = _shard(shard)
+            # A reject that was mended may turn out to be of another split: then it is new there.
+            kept = tuple(
+                item
+                for item in (by_id[identity] for identity in earlier.shards[shard])
+                if item.id not in dropped and item.split == split
+            )
+            old.setdefault(split, []).append(ShardPlan(split=split, shard=number, items=kept))
+            dropped |= {item.id for item in kept}
+    splits: dict[str, list[Item]] = {split: [] for split in old}
+    for item in sorted(items, key=lambda item: _shuffled(seed, item.id)):
+        if item.id not in dropped:
+            splits.setdefault(item.split, []).append(item)
+    shards: list[ShardPlan] = []
     for split in sorted(splits, key=_split_order):
         members = splits[split]
-        size = shard_examples or _shard_examples(len(members), views)
-        shard_sizes[split] = size
-        shards += [
-            ShardPlan(split=split, shard=number, items=tuple(members[start : start + size]))
-            for number, start in enumerate(range(0, len(members), size))
-        ]
-    status = {path: files.status(path) for path in {item.path for item in items}}
-    clock = json.dumps({item.id: status[item.path][1] for item in items}, sort_keys=True)
+        if split not in shard_sizes:
+            shard_sizes[split] = shard_examples or _shard_examples(len(members), views)
+        shards += old.get(split, [])
+        shards += _cut(split, members, shard_sizes[split], first=len(old.get(split, [])))
+    placed = [item for shard in shards for item in shard.items]
+    status = {path: files.status(path) for path in {item.path for item in placed}}
     return Plan(
         name=name,
         source=source,
@@ -146,11 +201,19 @@ def make_plan(
             item.id: item.payload.num_bytes
             if isinstance(item.payload, Span)
             else status[item.path][0]
-            for item in items
+            for item in placed
         },
-        modified=hashlib.sha256(clock.encode()).hexdigest(),
+        modified={item.id: status[item.path][1] for item in placed},
+        compared=compared,
         screening=screening,
     )
+
+
+def _cut(split: str, members: Sequence[Item], size: int, *, first: int) -> list[ShardPlan]:
+    return [
+        ShardPlan(split=split, shard=first + number, items=tuple(members[start : start + size]))
+        for number, start in enumerate(range(0, len(members), size))
+    ]
 
 
 def label_names(items: Sequence[Item]) -> tuple[str, ...]:
@@ -161,22 +224,14 @@ def label_names(items: Sequence[Item]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def to_json(plan: Plan) -> bytes:
-    """The plan as JSON, for a reader's eyes and to recognise a changed source."""
-    content = {
-        "digest": plan.digest,
-        "modified": plan.modified,
-        "name": plan.name,
-        "source": plan.source,
-        "seed": plan.seed,
-        "views": [views_lib.to_json(view) for view in plan.views],
-        "formats": plan.formats,
-        "limits": dataclasses.asdict(plan.limits),
-        "shards": {shard.name: [item.id for item in shard.items] for shard in plan.shards},
-    }
-    if plan.screening is not None:
-        content["screening"] = drops.to_json(plan.screening)
-    return json.dumps(content).encode()
+def _sha256(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _shard(name: str) -> tuple[str, int]:
+    """The split and the number that `ShardPlan.name` was made of."""
+    split, _, number = name.rpartition("-")
+    return split, int(number)
 
 
 def _shuffled(seed: int, identity: str) -> tuple[bytes, str]:

@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.2
 @contextlib.contextmanager
 def watch(plan: Plan, out: pathlib.Path, *, shown: bool) -> Iterator[None]:
     """A bar of a build's examples while the body runs."""
-    files = {shard_lib.receipt_path(out, shard): len(shard.items) for shard in plan.shards}
+    files = {shard_lib.receipt_path(out, shard.name): len(shard.items) for shard in plan.shards}
     with watch_files(files, title=plan.name, shown=shown):
         yield
 

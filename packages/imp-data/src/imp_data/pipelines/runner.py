@@ -2,7 +2,8 @@
 
 import concurrent.futures
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -10,10 +11,45 @@ from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import create_runner
 
+Job = TypeVar("Job")
 # Beam's default runner would try to download one, and it knows Dask's only by its full name.
 _RUNNERS = {None: "FnApiRunner", "DaskRunner": "apache_beam.runners.dask.dask_runner.DaskRunner"}
-# An in-process run looks here before each of its steps.
-stopping = threading.Event()
+# An in-process run looks here before each job.
+_stopping = threading.Event()
+
+
+def for_each(
+    work: Callable[[Job], object], jobs: Sequence[Job], pipeline_options: Sequence[str] = ()
+) -> None:
+    """Calls `work`, a module's function, for every job: `Create | Reshuffle | ParDo`, one leaf.
+
+    The jobs in work are finished before an interrupt ends an in-process run.
+    """
+
+    def graph(pipeline: beam.Pipeline) -> None:
+        _ = (
+            pipeline
+            | "Jobs" >> beam.Create(jobs)
+            | "Spread" >> beam.Reshuffle()
+            | "Work" >> beam.ParDo(_Work(work))
+        )
+
+    run(graph, pipeline_options)
+
+
+class _Work(beam.DoFn):
+    def __init__(self, work: Callable[[Any], object]) -> None:
+        self._work = work
+
+    def process(self, job: Any) -> Iterable[None]:
+        if not _stopping.is_set():
+            self._work(job)
+            yield None
+
+
+def is_stopping() -> bool:
+    """Whether an interrupt waits for the work of an in-process run to end."""
+    return _stopping.is_set()
 
 
 def run(graph: Callable[[beam.Pipeline], None], pipeline_options: Sequence[str] = ()) -> None:
@@ -22,12 +58,12 @@ def run(graph: Callable[[beam.Pipeline], None], pipeline_options: Sequence[str] 
     It runs in a thread of its own: an interrupt reaches the caller as itself, not as an error of
     Beam's, and ends an in-process run after the steps in work.
     """
-    stopping.clear()
+    _stopping.clear()
     with concurrent.futures.ThreadPoolExecutor(1, "beam") as pool:
         try:
             pool.submit(_run, graph, pipeline_options).result()
         except KeyboardInterrupt:
-            stopping.set()
+            _stopping.set()
             raise
 
 

@@ -75,19 +75,22 @@ def screen(
     pipeline_options: Sequence[str],
     replace: bool,
     shown: bool,
-) -> Screening | None:
+) -> Screening:
     """What to drop of a plan's items, with a report in `out`. Raises what `references.read` does.
 
-    An equal screening that is finished is read, not repeated. One of another plan is replaced or,
-    without `replace`, kept: the result is None. `shown` asks for progress bars.
+    An equal screening that is finished is read, not repeated. Raises ValueError for a finished one
+    of something else, unless it is to `replace` that. `shown` asks for progress bars.
     """
     refs = [references.read(spec, kinds=options.kinds) for spec in options.against]
     items = [item for shard in plan.shards for item in shard.items]
     digest = _digest(plan, items, refs, options)
     if (done := report.read(out)) is not None and done.digest == digest:
         return done
-    if not replace:
-        return None
+    if done is not None and not replace:
+        raise ValueError(
+            f"{out.parent} holds another build: what it was compared with has changed; choose "
+            "another folder, or replace it with --overwrite"
+        )
     work = out / f"work-{digest[:16]}"
     for stale in out.glob("work-*"):
         if stale != work:
@@ -100,7 +103,8 @@ def screen(
     with progress.watch_files(counts, title=f"{plan.name}: fingerprints", shown=shown):
         fingerprint.run(jobs, pipeline_options)
     compare = _Compare(plan.name, jobs, options, work, pipeline_options, shown)
-    # The plan's order is by a keyed hash: the first of those that are alike stays.
+    # The plan's order is by a keyed hash, after what an earlier plan kept: the first of those that
+    # are alike stays.
     training = [number for number, item in enumerate(items) if item.split not in HELD_OUT]
     held_out = [number for number, item in enumerate(items) if item.split in HELD_OUT]
     others = list(range(len(items), len(items) + sum(len(ref.ids) for ref in refs)))
@@ -178,7 +182,7 @@ class _Compare:
 
 
 def _digest(plan: Plan, items: Sequence[Item], refs: Sequence[Reference], options: Options) -> str:
-    """sha256 of all that decides what is dropped."""
+    """sha256 of all that decides what is dropped, but for what an extended plan keeps."""
     thresholds = {k: (c.threshold, c.share) for k, c in options.comparisons.items()}
     content = {
         "version": _VERSION,
@@ -186,7 +190,8 @@ def _digest(plan: Plan, items: Sequence[Item], refs: Sequence[Reference], option
         "options": [options.within, options.kinds, thresholds],
         "clock": plan.modified,
         "items": [
-            [i.id, i.split, i.texts, i.labels, i.start, i.end, plan.sizes[i.id]] for i in items
+            [i.id, i.split, i.texts, i.labels, i.start, i.end, plan.sizes[i.id]]
+            for i in sorted(items, key=lambda item: item.id)
         ],
         "against": [
             [ref.name, ref.digest, ref.ids, ref.labels]

@@ -28,16 +28,15 @@ _AHEAD = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardJob:
-    """All that a worker needs to write one shard, but the output folder's other shards.
+    """All that a worker needs to write one shard; `digest` is the plan's of it.
 
     `num_threads` decode at a time: decoders release the interpreter's lock.
     """
 
     out: str
-    plan_digest: str
+    digest: str
     shard: ShardPlan
     shard_size: int
-    num_shards: int
     labels: tuple[str, ...]
     views: tuple[View, ...]
     formats: tuple[str, ...]
@@ -45,25 +44,30 @@ class ShardJob:
     num_threads: int = 1
 
 
-def receipt_path(out: pathlib.Path, shard: ShardPlan) -> pathlib.Path:
-    return out / "receipts" / f"{shard.name}.json"
+def receipt_path(out: pathlib.Path, shard: str) -> pathlib.Path:
+    return out / "receipts" / f"{shard}.json"
 
 
-def valid_receipt(
-    out: pathlib.Path, shard: ShardPlan, plan_digest: str, *, rehash: bool = True
-) -> manifest_pb2.Receipt | None:
-    """The shard's receipt if it was written for this plan and its files are what it says.
-
-    Without `rehash` their lengths are looked at, not their checksums.
-    """
+def read_receipt(out: pathlib.Path, shard: str) -> manifest_pb2.Receipt | None:
+    """The receipt of the shard of this name; None for none or a damaged one."""
     path = receipt_path(out, shard)
     if not path.is_file():
         return None
     try:
-        receipt = json_format.Parse(path.read_bytes(), manifest_pb2.Receipt())
+        return json_format.Parse(path.read_bytes(), manifest_pb2.Receipt())
     except (json_format.ParseError, UnicodeDecodeError):
         return None
-    if receipt.plan_digest != plan_digest:
+
+
+def valid_receipt(
+    out: pathlib.Path, shard: str, digest: str, *, rehash: bool = True
+) -> manifest_pb2.Receipt | None:
+    """The shard's receipt if it was written for this digest and its files are what it says.
+
+    Without `rehash` their lengths are looked at, not their checksums.
+    """
+    receipt = read_receipt(out, shard)
+    if receipt is None or receipt.digest != digest:
         return None
     for file in receipt.files:
         written = out / file.path
@@ -80,11 +84,9 @@ def process_shard(job: ShardJob) -> manifest_pb2.Receipt:
     A bad input is no error: it becomes a reject in the receipt.
     """
     out = pathlib.Path(job.out)
-    if done := valid_receipt(out, job.shard, job.plan_digest):
+    if done := valid_receipt(out, job.shard.name, job.digest):
         return done
-    receipt = manifest_pb2.Receipt(
-        plan_digest=job.plan_digest, split=job.shard.split, shard=job.shard.shard
-    )
+    receipt = manifest_pb2.Receipt(digest=job.digest, split=job.shard.split, shard=job.shard.shard)
     rows: list[str] = []
     files: list[AtomicFile] = []
     with contextlib.ExitStack() as stack:
@@ -97,12 +99,12 @@ def process_shard(job: ShardJob) -> manifest_pb2.Receipt:
                 arrays[view.key] = tensorstore.ShardWriter(file, view, job.shard_size)
         tfrecords: AtomicFile | None = None
         if "tfrecord" in job.formats:
-            name = f"{job.shard.split}-{job.shard.shard:05d}-of-{job.num_shards:05d}.tfrecord"
-            tfrecords = stack.enter_context(AtomicFile(out / "tfrecord" / name))
+            path = out / "tfrecord" / f"{job.shard.name}.tfrecord"
+            tfrecords = stack.enter_context(AtomicFile(path))
             files.append(tfrecords)
         for item, result in _loaded(job):
             if isinstance(result, str):
-                receipt.rejects.add(id=_printable(item.id), reason=result)
+                receipt.rejects.add(id=printable(item.id), reason=result)
                 continue
             for key, writer in arrays.items():
                 writer.append(result.arrays[key])
@@ -124,7 +126,7 @@ def process_shard(job: ShardJob) -> manifest_pb2.Receipt:
             sha256=file.sha256,
         )
     message = json_format.MessageToJson(receipt, preserving_proto_field_name=True)
-    write_file(receipt_path(out, job.shard), message.encode())
+    write_file(receipt_path(out, job.shard.name), message.encode())
     return receipt
 
 
@@ -173,7 +175,7 @@ def _load(job: ShardJob, items: Sequence[Item]) -> Iterator[tuple[Item, records.
 def load_item(job: ShardJob, item: Item) -> records.Record | str:
     """The item's record, or a one-line reason for rejecting it."""
     if item.problem is not None:
-        return _printable(item.problem)
+        return printable(item.problem)
     try:
         texts = tuple(text.clean(words, limits=job.limits) for words in item.texts)
         data = sources.read_bytes(item, job.limits)
@@ -186,9 +188,9 @@ def load_item(job: ShardJob, item: Item) -> records.Record | str:
         return "its name is not UTF-8"
     labels = tuple(sorted(job.labels.index(label) for label in item.labels))
     assert all(isinstance(array, np.ndarray) for array in arrays.values())
-    return records.Record(id=_printable(item.id), arrays=arrays, texts=texts, labels=labels)
+    return records.Record(id=printable(item.id), arrays=arrays, texts=texts, labels=labels)
 
 
-def _printable(identity: str) -> str:
+def printable(identity: str) -> str:
     """File names that are not UTF-8 can't go into JSON or protobuf as they are."""
     return identity.encode("utf-8", "backslashreplace").decode()

@@ -180,7 +180,8 @@ def _filesystem(path: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        return fsspec.core.url_to_fs(path)  # type: ignore[no-any-return]
+        filesystem, place = fsspec.core.url_to_fs(path)
     except (ImportError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} can't be opened: {reason}") from error
+    return filesystem, place

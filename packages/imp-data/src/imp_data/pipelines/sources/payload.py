@@ -54,7 +54,8 @@ class TextCell:
 
     def _cell(self, row: str) -> str:
         if self.delimiter is None:
-            return json.loads(row)[self.column]  # type: ignore[no-any-return]
+            cell: str = json.loads(row)[self.column]
+            return cell
         rows = csv.reader([row], delimiter=self.delimiter, strict=True)
         return next(iter(rows), [])[int(self.column)]
 

@@ -102,6 +102,7 @@ def _samples(file: Any) -> Iterator[_Sample]:
             if member.issparse():
                 raise ValueError(f"member {member.name!r} is stored with holes")
             end = member.offset_data + member.size
+            # tarfile keeps every member it has met, in a list that its stubs leave out.
             tar.members.clear()  # type: ignore[attr-defined]
             if not member.isreg() or posixpath.basename(member.name).startswith("."):
                 continue
