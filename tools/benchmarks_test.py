@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import arms, near_duplicates, photos
+from benchmarks import arms, near_duplicates, photos, workers
 from benchmarks.build import Build
 from benchmarks.loader import LoaderBenchmark
 
@@ -38,10 +38,16 @@ def test_the_loop_writes_the_bytes_that_the_build_writes(tmp_path, on_path):
 
 
 def test_the_build_benchmark_prints_a_ratio(tmp_path, capsys, on_path):
-    Build(photos=tmp_path, images=20, size=32, rounds=1, scaling=(20,)).run()
-    assert re.search(
-        r"beam / loop: \d+\.\d+\n\n\| images .*\n.*\n\| 20 \|", capsys.readouterr().out
-    )
+    Build(photos=tmp_path, images=20, size=32, rounds=1, scaling=(20,), workers=2).run()
+    printed = capsys.readouterr().out
+    assert re.search(r"beam / loop: \d+\.\d+\n\n\| images .*\n.*\n\| 20 \|", printed)
+    assert re.search(r"throughput of 2 to 1: beam \d+\.\d+, loop \d+\.\d+\n", printed)
+    assert re.search(r"\| ours \| [\d,]+ \| 1\.00 \|", printed)
+
+
+def test_the_gain_of_workers_is_by_wall_time():
+    one, two = ([arms.Cost(wall=wall, cpu=1) for wall in walls] for walls in ((4, 6), (2, 4)))
+    assert workers.gain(one, two) == 1.75
 
 
 def test_the_loader_benchmark_prints_a_table(tmp_path, capsys):

@@ -1,16 +1,19 @@
-"""What building through Beam costs against a plain loop, and how the cost grows with the set."""
+"""What building costs: against a plain loop, as the set grows, on more workers; and a resize."""
 
 import dataclasses
 import functools
 import os
 from pathlib import Path
 
-from benchmarks import arms, photos
+from benchmarks import arms, photos, resize, workers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Build:
-    """CPU seconds of `imp-data build` and of a plain multiprocessing loop, in turns."""
+    """CPU seconds of `imp-data build` and of a plain multiprocessing loop, in turns.
+
+    Decoding and resizing are compared with img2dataset's, where that is installed.
+    """
 
     photos: Path = Path("benchmark-photos")
     """JPEG files are made here, once."""
@@ -20,6 +23,8 @@ class Build:
     rounds: int = 3
     scaling: tuple[int, ...] = ()
     """Also build so many images, alone, for the cost of one as the set grows."""
+    workers: int = 0
+    """Also build on one worker and on so many, and say what that gains."""
 
     def run(self) -> None:
         source = photos.write(self.photos / str(self.images), self.images)
@@ -45,6 +50,15 @@ class Build:
         print(f"beam / loop: {arms.ratio(costs['beam'], costs['loop']):.3f}")
         if self.scaling:
             self._scale()
+        if self.workers:
+            workers.compare(
+                source,
+                images=self.images,
+                size=self.size,
+                workers=self.workers,
+                rounds=self.rounds,
+            )
+        resize.compare(source, size=self.size, rounds=self.rounds)
 
     def _scale(self) -> None:
         sources = {count: photos.write(self.photos / str(count), count) for count in self.scaling}

@@ -73,7 +73,13 @@ def found_pairs(
     candidates: dict[tuple[int, int], list[np.ndarray]] = {}
     for band in range(lsh.num_bands(columns)):
         buckets = [
-            lsh.bucket(chunk, band, num_columns=columns, chunk=number, reference=number == 1)
+            lsh.bucket(
+                chunk,
+                band,
+                num_columns=columns,
+                chunk=number,
+                roles=np.full(chunk.num_items, lsh.STAYS if number else lsh.NEW, np.uint8),
+            )
             for number, chunk in enumerate(chunks)
         ]
         within = originals is None

@@ -14,6 +14,7 @@ from imp_data import view_names
 from imp_data.datasets import Dataset
 from imp_data.media.limits import DEFAULT_LIMITS, Limits
 from imp_data.tokenizer import Tokenizer
+from imp_data.wording import count
 
 _INTERRUPTED = 130
 
@@ -79,6 +80,9 @@ class Build:
     """Also leave out training examples that are like another of the set."""
     compare: tuple[Literal["image", "video", "audio", "text"], ...] = ()
     """By what near duplicates are told; by what the views show without it."""
+    similarity: tuple[str, ...] = ()
+    """From where on two are alike, 0.5 to 1: image=0.9; image and video 0.95, audio 0.93, text 0.8
+    without it."""
     limits: Limits = DEFAULT_LIMITS
     extend: bool = False
     """Add what the source has gained since `out` was built; what is there stays as it is."""
@@ -113,19 +117,24 @@ class Build:
             against=self.against,
             dedup=self.dedup,
             compare=self.compare,
+            similarity=_similarity(self.similarity),
             extend=self.extend,
             retry_rejects=self.retry_rejects,
             overwrite=self.overwrite,
             num_threads=self.threads,
             pipeline_options=beam_options,
         )
-        counts = ", ".join(f"{count} {split}" for split, count in dataset.num_examples.items())
+        counts = ", ".join(f"{number} {split}" for split, number in dataset.num_examples.items())
         rejects = sum(dataset.manifest.rejects.values())
-        print(f"{dataset.name}: {counts} examples, {rejects} rejects at {dataset.path}")
+        rejected = count(rejects, "reject", "rejects")
+        print(f"{dataset.name}: {counts} examples, {rejected} at {dataset.path}")
         if dataset.manifest.HasField("near_duplicates"):
-            dropped = sum(dataset.manifest.near_duplicates.dropped.values())
+            screened = dataset.manifest.near_duplicates
+            dropped = count(sum(screened.dropped.values()), "near duplicate", "near duplicates")
             report = dataset.path / "near_duplicates" / "report.html"
-            print(f"{dropped} near duplicates dropped, shown in {report}")
+            print(f"{dropped} dropped, shown in {report}")
+            if screened.label_conflicts:
+                print(inspect_lib.label_conflicts(dataset))
         return 0
 
 
@@ -194,6 +203,20 @@ def _columns(pairs: Sequence[str]) -> dict[str, str]:
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise ValueError(f"--columns {wrong[0]!r} must be ROLE=COLUMN, such as caption=title")
     return {role: column for role, _, column in (pair.partition("=") for pair in pairs)}
+
+
+def _similarity(pairs: Sequence[str]) -> dict[str, float]:
+    """KIND=NUMBER each. Raises ValueError; which kinds there are, the build says."""
+    thresholds: dict[str, float] = {}
+    for pair in pairs:
+        kind, _, number = pair.partition("=")
+        try:
+            thresholds[kind] = float(number)
+        except ValueError as error:
+            raise ValueError(
+                f"--similarity {pair!r} must be KIND=NUMBER, such as image=0.9"
+            ) from error
+    return thresholds
 
 
 def corpus(datasets: Sequence[Dataset]) -> list[str]:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from imp_data.datasets import Dataset
 from imp_data.stores.rows import open_rows
 from imp_data.views import AudioView, ImageView, VideoView, View
+from imp_data.wording import count
 
 _COLUMNS, _ROWS = 6, 3
 _CELL, _CAPTION = 128, 14
@@ -24,9 +25,9 @@ def describe(dataset: Dataset) -> str:
     lines.append("formats  " + ", ".join(dataset.formats))
     size = sum(file.num_bytes for shard in dataset.manifest.shards for file in shard.files)
     lines.append(f"size     {size / 2**20:.1f} MiB in {len(dataset.manifest.shards)} shards")
-    for split, count in dataset.num_examples.items():
+    for split, number in dataset.num_examples.items():
         examples = dataset.examples(split)
-        lines.append(f"{split:8} {count} examples")
+        lines.append(f"{split:8} " + count(number, "example", "examples"))
         words = [len(text.split()) for texts in examples.texts for text in texts]
         if words:
             middle = int(np.median(words))
@@ -38,12 +39,25 @@ def describe(dataset: Dataset) -> str:
             lines.append("         " + _histogram(dataset, examples.label_sets))
     rejects = dict(dataset.manifest.rejects)
     lines.append(f"rejects  {sum(rejects.values())}")
-    lines += [f"         {count} {reason}" for reason, count in sorted(rejects.items())]
+    lines += [f"         {number} {reason}" for reason, number in sorted(rejects.items())]
     if dataset.manifest.HasField("near_duplicates"):
         dropped = dict(dataset.manifest.near_duplicates.dropped)
-        lines.append(f"dropped  {sum(dropped.values())} near duplicates")
-        lines += [f"         {count} {reason}" for reason, count in sorted(dropped.items())]
+        total = sum(dropped.values())
+        lines.append("dropped  " + count(total, "near duplicate", "near duplicates"))
+        lines += [f"         {number} {reason}" for reason, number in sorted(dropped.items())]
+        if dataset.manifest.near_duplicates.label_conflicts:
+            lines.append("         " + label_conflicts(dataset))
     return "\n".join(lines)
+
+
+def label_conflicts(dataset: Dataset) -> str:
+    """How many dropped examples have another label than what they are like."""
+    conflicts = dataset.manifest.near_duplicates.label_conflicts
+    return count(
+        conflicts,
+        "of them differs in label from what it is like",
+        "of them differ in label from what they are like",
+    )
 
 
 def _histogram(dataset: Dataset, label_sets: Sequence[Sequence[int]]) -> str:

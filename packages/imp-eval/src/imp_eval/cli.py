@@ -89,12 +89,13 @@ def embed(
 
     Args:
         files: images, videos, sounds, .txt files.
-        text: texts, beside the files or instead of them.
+        text: texts, beside the files, which stand before them, or instead of them.
         target: the modality to compare with: image, video, audio or text.
         modality: of the files, where the suffix doesn't say; audio takes a video's sound.
         out: an .npz file to write.
         address: of the server.
     """
+    _check_no_file("--text", text)
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"{out.parent} is no folder to write {out.name} in")
     named: list[tuple[str, Input]] = [(t, clients.text(t)) for t in text]
@@ -130,12 +131,14 @@ def classify(
 
     Args:
         files: images, videos, sounds.
-        classes: the class names.
+        classes: the class names, after the files.
         templates: prompts that hold {} where the class name goes; the server has its own otherwise.
         top_k: classes to print for each file.
         modality: of the files, where the suffix doesn't say; audio takes a video's sound.
         address: of the server.
     """
+    _check_no_file("--classes", classes)
+    _check_no_file("--templates", templates)
     failed = 0
     with Client(address) as client:
         for batch in _batches(files, modality):
@@ -169,20 +172,31 @@ def index(
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
     files, kind = _files_of(folder, modality)
-    failed = stored = 0
+    stored = 0
+    complaints: dict[str, list[str]] = {}
     with Client(address) as client, tqdm.tqdm(total=len(files), unit="file", disable=None) as bar:
-        if collection not in {c.name for c in client.collections()}:
+        held = {c.name: c.modality for c in client.collections()}
+        if collection not in held:
             client.create_collection(collection, kind, query_modality)
+        elif held[collection] != kind:
+            raise ValueError(
+                f"collection {collection!r} holds {held[collection]}, not {kind}; "
+                "choose another --collection"
+            )
         for batch in _batches(files, kind):
             items = {pathlib.Path(name).relative_to(folder).as_posix(): v for name, v in batch}
-            metadata = {key: {"folder": pathlib.PurePath(key).parent.name} for key in items}
+            parents = {key: pathlib.PurePath(key).parent.name for key in items}
+            metadata = {key: {"folder": name} for key, name in parents.items() if name}
             failures = client.upsert(collection, items, metadata)
             for key, failure in failures.items():
-                failed += _complain(str(folder / key), failure)
+                complaints.setdefault(failure.message, []).append(str(folder / key))
             stored += len(items) - len(failures)
             bar.update(len(batch))
+    for message, names in complaints.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(f"imp-eval: {names[0]}{others}: {message}", file=sys.stderr)
     print(f"{stored} of {len(files)} {kind} files indexed into {collection}")
-    return 2 if failed else 0
+    return 2 if complaints else 0
 
 
 def search(
@@ -209,8 +223,8 @@ def search(
     value = clients.read_file(file, modality) if file is not None else clients.text(" ".join(query))
     with Client(address) as client:
         for hit in client.search(collection, value, k):
-            fields = " ".join(f"{key}={value}" for key, value in sorted(hit.metadata.items()))
-            print(f"{hit.score:.4f}\t{hit.id}\t{fields}")
+            fields = [f"{key}={value}" for key, value in sorted(hit.metadata.items()) if value]
+            print(f"{hit.score:.4f}", hit.id, *[" ".join(fields)] * bool(fields), sep="\t")
     return 0
 
 
@@ -279,6 +293,13 @@ def _batches(
     if not batch:
         raise ValueError("nothing to do; give files")
     yield batch
+
+
+def _check_no_file(flag: str, values: Sequence[str]) -> None:
+    """Raises ValueError where a flag of several values took a file that was to be read."""
+    for value in values:
+        if pathlib.Path(value).suffix and pathlib.Path(value).is_file():
+            raise ValueError(f"{flag} took the file {value} too; put files before {flag}")
 
 
 def _complain(name: str, failure: ItemFailure) -> int:

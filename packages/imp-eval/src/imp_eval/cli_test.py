@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from imp_eval.cli import main
+from imp_eval.client import Client
 from imp_eval.conftest import png, wav
 
 
@@ -32,6 +33,12 @@ def test_index_search_classify_embed(address, folder, capsys, tmp_path) -> None:
     one = folder / "class-1" / "1.png"
     assert main(["search", "--file", str(one), "--collection", "cli", *at]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "1.0000\tclass-1/1.png\tfolder=class-1"
+    top = tmp_path / "pictures" / "top.png"
+    top.write_bytes(png(7))
+    assert main(["index", str(folder), "--collection", "cli", *at]) == 0
+    capsys.readouterr()
+    assert main(["search", "--file", str(top), "--collection", "cli", "--k", "1", *at]) == 0
+    assert capsys.readouterr().out == "1.0000\ttop.png\n"
     assert main(["classify", str(one), "--classes", "cat", "dog", *at]) == 0
     assert capsys.readouterr().out.startswith(f"{one}\t")
     out = tmp_path / "vectors.npz"
@@ -50,6 +57,8 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp
     broken.write_bytes(png(0)[:200])
     empty.mkdir()
     (folder / "sound.wav").write_bytes(wav(0))
+    with Client(address) as client:
+        client.create_collection("sounds", "audio", "video")
     cases = [
         (["serve", "--bundle", str(empty)], "holds no bundle"),
         (["serve", "--bundle", str(empty), "--port", "70000"], "must lie within 0-65535"),
@@ -62,6 +71,9 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp
         (["search", "x", "--collection", "none", *at], "no collection 'none'"),
         (["search", "--collection", "none", *at], "give either words or --file"),
         (["classify", str(broken), *at], "holds no class names"),
+        (["classify", "--classes", "a", str(broken), *at], "put files before --classes"),
+        (["embed", "--text", "a", str(broken), *at], f"--text took the file {broken} too"),
+        (["index", str(folder / "class-0"), "--collection", "sounds", *at], "holds audio, not"),
         (["index", str(empty), "--collection", "x", *at], "holds no media files"),
         (["index", str(folder), "--collection", "x", *at], "3 image, 1 audio files; choose"),
         (["index", "gone", "--collection", "x", *at], "no folder gone"),
@@ -71,6 +83,19 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp
         [line] = capsys.readouterr().err.splitlines()
         assert line.startswith("imp-eval: ")
         assert message in line
+
+
+def test_one_reason_is_told_once(address, folder, capsys) -> None:
+    for name in "abc":
+        (folder / f"{name}.png").write_bytes(b"")
+    (folder / "d.png").write_bytes(png(0)[:200])
+    assert main(["index", str(folder), "--collection", "broken", "--address", address]) == 2
+    out, err = capsys.readouterr()
+    assert out == "3 of 7 image files indexed into broken\n"
+    lines = [line for line in err.splitlines() if line.startswith("imp-eval: ")]
+    assert len(lines) == 2
+    assert lines[0].startswith(f"imp-eval: {folder}/a.png and 2 more: ")
+    assert lines[1].startswith(f"imp-eval: {folder}/d.png: ")
 
 
 def test_nobody_at_the_address(capsys, monkeypatch) -> None:

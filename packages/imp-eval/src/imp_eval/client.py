@@ -168,12 +168,25 @@ class Client:
             for result in response.results
         ]
 
-    def create_collection(self, name: str, modality: str, query_modality: str = "text") -> None:
-        """Items of `modality`, to be searched by `query_modality`."""
+    def create_collection(
+        self, name: str, modality: str, query_modality: str = "text", *, exist_ok: bool = False
+    ) -> None:
+        """Items of `modality`, to be searched by `query_modality`.
+
+        With `exist_ok`, one of that name that is the same in both is kept, with what it holds.
+        """
         request = retrieval_pb2.CreateCollectionRequest(
             name=name, modality=modality, query_modality=query_modality
         )
-        self._call(self._retrieval.CreateCollection, request)
+        try:
+            self._call(self._retrieval.CreateCollection, request)
+        except ServiceError as error:
+            if not exist_ok or error.code != "ALREADY_EXISTS":
+                raise
+            wanted = (name, modality, query_modality)
+            there = [(c.name, c.modality, c.query_modality) for c in self.collections()]
+            if wanted not in there:
+                raise
 
     def collections(self) -> list[retrieval_pb2.Collection]:
         response = self._call(

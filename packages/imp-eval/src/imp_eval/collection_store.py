@@ -212,8 +212,11 @@ class Collections:
     def create(self, config: CollectionConfig) -> Collection:
         """Raises AlreadyExistsError."""
         with self._lock:
-            if config.name in self._collections:
-                raise AlreadyExistsError(f"collection {config.name!r} is there already")
+            if (there := self._collections.get(config.name)) is not None:
+                raise AlreadyExistsError(
+                    f"collection {config.name!r} is there already; it holds "
+                    f"{there.config.modality}, searched by {there.config.query_modality}"
+                )
             path = None
             if self._folder is not None:
                 path = self._folder / config.name

@@ -16,6 +16,8 @@ from PIL import Image
 
 from imp_data.tokenizer import Tokenizer
 from imp_data.views import AudioView, ImageView, TextView, VideoView, View, to_json
+from imp_eval.client import Client, Input, ServiceError, text
+from imp_eval.client import media as media_input
 from imp_eval.inference import Encoder, use_compilation_cache
 from imp_eval.server import ServerConfig, serve
 from imp_model import bundle
@@ -142,3 +144,20 @@ def mp4(seed: int) -> bytes:
 
 
 MAKERS: dict[str, Callable[[int], bytes]] = {"image": png, "video": mp4, "audio": wav}
+
+
+def inputs(modality: str, n: int) -> list[Input]:
+    if modality == "text":
+        return [text(f"word {i} of a green thing") for i in range(n)]
+    return [media_input(modality, MAKERS[modality](i)) for i in range(n)]
+
+
+def refused(code: str, message: str):
+    return pytest.raises(ServiceError, match=rf"{message}", check=lambda e: e.code == code)
+
+
+@pytest.fixture
+def client(address, request):
+    made = Client(address)
+    request.addfinalizer(made.close)  # noqa: PT021
+    return made

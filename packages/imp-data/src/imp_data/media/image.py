@@ -77,7 +77,9 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS, size: int | None = N
                 encoded.draft(None, (size * _DRAFT_MARGIN, size * _DRAFT_MARGIN))
             encoded.load()
             orientation = encoded.getexif().get(_EXIF_ORIENTATION)
-            picture = to_rgb(encoded)
+            # Converting copies a picture, which takes almost as long as decoding it.
+            plain = encoded.mode == "RGB" and not encoded.has_transparency_data
+            picture: Image.Image = encoded if plain else to_rgb(encoded)
     except MediaError:
         raise
     except BROKEN as error:

@@ -12,27 +12,40 @@ from imp_data.near_duplicates import dct_hash
 from imp_data.near_duplicates.dct_hash import SIZE
 
 # A pair whose correlation is less than this after the step is given up.
-_LEAST = (0.7, 0.75, 0.8, 0.87)
+_LEAST = np.array([0.7, 0.75, 0.8, 0.87])
 # A window that strays further than this from its start is another picture's.
 _MAX_MOVE = 0.06
 _DAMPING = 1e-3
 EDGE = 1
 """Pixels around a patch that no score counts: a window's edge may lie beyond them."""
-_BLOCK = 1024
+_BLOCK = 256
 
 
-def align(a: np.ndarray, b: np.ndarray, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The window of each patch of `b` that correlates best with its patch of `a`.
+def align(
+    a: np.ndarray,
+    b: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    crop: np.ndarray,
+    threshold: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The window of each right patch that correlates best with its left patch.
 
-    a, b float32 [p, 32, 32]; crop int [p], which of CROPS to start from. Returns the correlations,
-    float32 [p], -1 to 1, and the windows, float64 [p, 4]: top, left, height, width as shares of b.
+    a, b float32 [m, 32, 32] and [n, 32, 32]; left, right int [p], rows of them; crop int [p], which
+    of CROPS to start from. What can't reach `threshold` may be given up early.
+    Returns the correlations, float32 [p], -1 to 1, and the windows, float64 [p, 4]: top, left,
+    height, width as shares of b.
     """
-    scores = _first_look(a, b, crop)
+    least = np.minimum(_LEAST, threshold)
+    targets = normalised(a)
+    scores = _first_look(targets, b, left, right, crop)
     windows = dct_hash.CROPS[crop][:, [1, 2, 0, 0]]
-    going = np.flatnonzero(scores >= _LEAST[0])
+    going = np.flatnonzero(scores >= least[0])
     for start in range(0, len(going), _BLOCK):
         part = going[start : start + _BLOCK]
-        scores[part], windows[part] = _fit(a[part], b[part], windows[part])
+        scores[part], windows[part] = _fit(
+            targets[left[part]], b[right[part]], windows[part], least
+        )
     return scores, windows
 
 
@@ -50,41 +63,46 @@ def normalised(patches: np.ndarray) -> np.ndarray:
     return centred / norm[:, None, None]
 
 
-def _first_look(a: np.ndarray, b: np.ndarray, crop: np.ndarray) -> np.ndarray:
+def _first_look(
+    targets: np.ndarray, b: np.ndarray, left: np.ndarray, right: np.ndarray, crop: np.ndarray
+) -> np.ndarray:
     """float32 [p]: the correlations at the windows of the crops; most pairs go no further.
 
-    Pairs of one crop share its linear maps, which makes this some ten times cheaper than a step.
+    A crop of a patch is computed once, and all of one crop as one product.
     """
-    scores = np.empty(len(a), np.float32)
-    for number, (scale, top, left) in enumerate(dct_hash.CROPS):
+    scores = np.empty(len(left), np.float32)
+    for number, (scale, top, side) in enumerate(dct_hash.CROPS):
         chosen = np.flatnonzero(crop == number)
+        own, which = np.unique(right[chosen], return_inverse=True)
         sides = np.array([scale, scale])
-        rows, columns = dct_hash.interpolation(sides, np.array([top, left]))
+        rows, columns = dct_hash.interpolation(sides, np.array([top, side]))
+        # One product of two matrices a side, where a stack of small ones would be slow.
+        across = (b[own].reshape(-1, SIZE) @ columns.T).reshape(-1, SIZE, SIZE)
+        turned = np.ascontiguousarray(across.transpose(0, 2, 1)).reshape(-1, SIZE)
+        seen = normalised((turned @ rows.T).reshape(-1, SIZE, SIZE).transpose(0, 2, 1))
         for start in range(0, len(chosen), _BLOCK):
             part = chosen[start : start + _BLOCK]
-            # One product of two matrices a side, where a stack of small ones would be slow.
-            across = (b[part].reshape(-1, SIZE) @ columns.T).reshape(-1, SIZE, SIZE)
-            turned = np.ascontiguousarray(across.transpose(0, 2, 1)).reshape(-1, SIZE)
-            seen = (turned @ rows.T).reshape(-1, SIZE, SIZE).transpose(0, 2, 1)
-            scores[part] = np.einsum("pij,pij->p", normalised(a[part]), normalised(seen))
+            theirs = seen[which[start : start + _BLOCK]]
+            scores[part] = np.einsum("pij,pij->p", targets[left[part]], theirs)
     return scores
 
 
-def _fit(a: np.ndarray, b: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    best, best_windows = np.full(len(a), -1.0, np.float32), first.copy()
+def _fit(
+    target: np.ndarray, b: np.ndarray, first: np.ndarray, least: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    best, best_windows = np.full(len(b), -1.0, np.float32), first.copy()
     windows = first.copy()
-    target = normalised(a)
-    active = np.arange(len(a))
-    for step in range(len(_LEAST) + 1):
+    active = np.arange(len(b))
+    for step in range(len(least) + 1):
         seen = warped(b[active], windows)
         current = normalised(seen)
-        score = (target[active] * current).sum(axis=(1, 2))
+        score = np.einsum("pij,pij->p", target[active], current)
         better = score > best[active]
         best[active[better]] = score[better]
         best_windows[active[better]] = windows[better]
-        if step == len(_LEAST):
+        if step == len(least):
             break
-        going = score >= _LEAST[step]
+        going = score >= least[step]
         active, windows = active[going], windows[going]
         if not len(active):
             break

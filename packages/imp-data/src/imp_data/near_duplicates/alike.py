@@ -17,7 +17,9 @@ def alike(
     The similarity of two items is the mean over the rows that match, each at its best.
     """
     pairs = np.unique(pairs, axis=0)
-    scores = np.round(comparison.similarity(a, b, pairs), _DECIMALS)
+    # What rounds up to the threshold must be scored in full.
+    enough = comparison.threshold - 10**-_DECIMALS
+    scores = np.round(comparison.similarity(a, b, pairs, enough), _DECIMALS)
     good = scores >= comparison.threshold
     rows, scores = pairs[good, :2], scores[good]
     # The best variant of each pair of rows is the last of its run.

@@ -70,8 +70,11 @@ def interpolation(scale: np.ndarray, start: np.ndarray) -> np.ndarray:
     Row i of a map reads the patch where pixel i of the window lies; beyond the edge, the edge.
     """
     centres = start[:, None] * SIZE + scale[:, None] * (np.arange(SIZE) + 0.5) - 0.5
-    away = np.abs(np.clip(centres, 0, SIZE - 1)[:, :, None] - np.arange(SIZE))
-    return np.maximum(0, 1 - away).astype(np.float32)
+    inside = np.clip(centres, 0, SIZE - 1).astype(np.float32)
+    share = inside[:, :, None] - np.arange(SIZE, dtype=np.float32)
+    np.abs(share, out=share)
+    np.subtract(1, share, out=share)
+    return np.maximum(share, 0, out=share)
 
 
 @functools.cache

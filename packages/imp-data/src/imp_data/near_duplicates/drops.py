@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imp_data.near_duplicates.kinds import Kind
@@ -12,7 +12,8 @@ from imp_data.near_duplicates.kinds import Kind
 class Drop:
     """Example `id` of `split` is like `like`, of evaluation set `where` or, if empty, of its own.
 
-    `kind` is what it was compared by, `similarity` 0 to 1.
+    `kind` is what it was compared by, `similarity` 0 to 1. `labels` are its own, `like_labels` the
+    other's.
     """
 
     id: str
@@ -21,6 +22,9 @@ class Drop:
     where: str
     kind: Kind
     similarity: float
+    labels: tuple[str, ...] = ()
+    like_labels: tuple[str, ...] = ()
+    label_conflict: bool = False
 
     @property
     def reason(self) -> str:
@@ -32,7 +36,8 @@ class Drop:
 class Screening:
     """How a set was screened and what was dropped; `digest` of all that decides it.
 
-    `num_held_out` counts the pairs that were found and left, as they lie in held-out splits.
+    `similarity` is what two examples need at least to be alike, by kind. `num_held_out` counts the
+    examples that would have been dropped, and were left, as they lie in held-out splits.
     """
 
     digest: str
@@ -41,6 +46,11 @@ class Screening:
     kinds: tuple[Kind, ...]
     drops: tuple[Drop, ...]
     num_held_out: int
+    similarity: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def num_label_conflicts(self) -> int:
+        return sum(drop.label_conflict for drop in self.drops)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -50,7 +60,11 @@ class Screening:
 
 def to_json(screening: Screening) -> dict[str, object]:
     """A JSON object that `from_json` turns back into the same screening."""
-    return {**dataclasses.asdict(screening), "reasons": screening.reasons}
+    return {
+        **dataclasses.asdict(screening),
+        "reasons": screening.reasons,
+        "label_conflicts": screening.num_label_conflicts,
+    }
 
 
 def from_json(value: Mapping[str, Any]) -> Screening:
@@ -60,6 +74,11 @@ def from_json(value: Mapping[str, Any]) -> Screening:
         against=tuple(value["against"]),
         within=value["within"],
         kinds=tuple(value["kinds"]),
-        drops=tuple(Drop(**drop) for drop in value["drops"]),
+        drops=tuple(_drop(**drop) for drop in value["drops"]),
         num_held_out=value["num_held_out"],
+        similarity=value.get("similarity", {}),
     )
+
+
+def _drop(*, labels: Sequence[str] = (), like_labels: Sequence[str] = (), **fields: Any) -> Drop:
+    return Drop(labels=tuple(labels), like_labels=tuple(like_labels), **fields)

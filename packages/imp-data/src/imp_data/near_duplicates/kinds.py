@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -28,18 +28,19 @@ CLIP = VideoView(frames=64, size=_PATCH_SIDE, fps=2.0)
 class Comparison:
     """How two items are compared.
 
-    `similarity(a, b, pairs)` scores rows; two items are alike where it reaches `threshold` for
-    `share` of the rows of the one that has fewer, and always for one.
+    `similarity(a, b, pairs, threshold)` scores rows, exactly where a score reaches the threshold,
+    and otherwise with any value below it. Two items are alike where it does so for `share` of the
+    rows of the one that has fewer, and always for one.
     `num_columns` is that of hashes each of which is a key of its own; 0 for hashes of bits.
     """
 
-    similarity: Callable[[Fingerprints, Fingerprints, np.ndarray], np.ndarray]
+    similarity: Callable[[Fingerprints, Fingerprints, np.ndarray, float], np.ndarray]
     threshold: float
     share: float
     num_columns: int
 
 
-def _equal(a: Fingerprints, b: Fingerprints, pairs: np.ndarray) -> np.ndarray:
+def _equal(a: Fingerprints, b: Fingerprints, pairs: np.ndarray, threshold: float) -> np.ndarray:
     return np.ones(len(pairs), np.float32)
 
 
@@ -52,6 +53,28 @@ COMPARISONS: dict[Kind, Comparison] = {
         similarity=minhash.similarity, threshold=0.8, share=0.0, num_columns=minhash.NUM_BANDS
     ),
 }
+
+LEAST_SIMILARITY = 0.5
+"""Below it the bands would not bring a pair together, and nobody would call it alike."""
+
+
+def with_thresholds(wanted: Mapping[str, float]) -> dict[Kind, Comparison]:
+    """COMPARISONS, with some thresholds set. Raises ValueError for one that makes no sense."""
+    settable = [kind for kind in KINDS if kind != "bytes"]
+    for kind, threshold in wanted.items():
+        if kind not in settable:
+            raise ValueError(
+                f"similarity of {kind!r} can't be set; choose among {', '.join(settable)}"
+            )
+        if not LEAST_SIMILARITY <= threshold <= 1:
+            raise ValueError(
+                f"similarity {kind}={threshold} must lie within {LEAST_SIMILARITY} and 1"
+            )
+    return COMPARISONS | {
+        kind: dataclasses.replace(COMPARISONS[kind], threshold=wanted[kind])
+        for kind in KINDS
+        if kind in wanted
+    }
 
 
 def of_views(views: Sequence[View]) -> tuple[Kind, ...]:

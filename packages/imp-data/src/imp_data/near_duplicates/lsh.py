@@ -17,20 +17,22 @@ from imp_data.near_duplicates.fingerprints import Fingerprints
 
 _BIT_BANDS = 6
 _BLOCK = 1 << 21
+ABSENT, STAYS, NEW = 0, 1, 2
+"""Roles of an item in a comparison: what is new meets what stays; what stays meets nothing else."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Bucket:
     """Hashes of one chunk that may share a band.
 
-    `row`, `item` int32 [h]; `variant` uint8 [h], which query or index hash of the row it is;
-    `key`, `hash` uint64 [h].
+    `row`, `item` int32 [h]; `role` uint8 [h], the item's; `variant` uint8 [h], which query or index
+    hash of the row it is; `key`, `hash` uint64 [h].
     """
 
     chunk: int
-    reference: bool
     row: np.ndarray
     item: np.ndarray
+    role: np.ndarray
     variant: np.ndarray
     is_query: np.ndarray
     key: np.ndarray
@@ -38,7 +40,7 @@ class Bucket:
 
     def take(self, chosen: np.ndarray) -> "Bucket":
         """The hashes at these places."""
-        arrays = ("row", "item", "variant", "is_query", "key", "hash")
+        arrays = ("row", "item", "role", "variant", "is_query", "key", "hash")
         return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in arrays})
 
 
@@ -52,9 +54,12 @@ def part(keys: np.ndarray, num_parts: int) -> np.ndarray:
 
 
 def bucket(
-    prints: Fingerprints, band: int, *, num_columns: int, chunk: int, reference: bool
+    prints: Fingerprints, band: int, *, num_columns: int, chunk: int, roles: np.ndarray
 ) -> Bucket:
-    """All of a chunk's hashes with their key in a band."""
+    """The hashes of a chunk's items but absent ones, with their key in a band.
+
+    `roles` uint8 [n], of each item.
+    """
     columns = slice(band, band + 1) if num_columns else slice(None)
     sides = [prints.query[:, columns], prints.index[:, columns]]
     rows, variants = [], []
@@ -64,16 +69,18 @@ def bucket(
         variants.append(grid[1].ravel())
     row = np.concatenate(rows).astype(np.int32)
     hashes = np.concatenate([side.ravel() for side in sides])
-    return Bucket(
+    item = prints.owner[row]
+    whole = Bucket(
         chunk=chunk,
-        reference=reference,
         row=row,
-        item=prints.owner[row],
+        item=item,
+        role=roles[item],
         variant=np.concatenate(variants).astype(np.uint8),
         is_query=np.arange(len(hashes)) < sides[0].size,
         key=hashes if num_columns else hashes & _band_mask(band),
         hash=hashes,
     )
+    return whole.take(np.flatnonzero(whole.role != ABSENT))
 
 
 def collisions(
@@ -81,11 +88,18 @@ def collisions(
 ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
     """(chunk of the query, chunk of the index), int64 [p, 4] rows and variants that collide.
 
-    References never meet each other; `within` lets others meet. Unless `exact`, whole hashes must
-    be near as well. A pair may come more than once.
+    What is new meets what stays and, with `within`, what else is new. Unless `exact`, whole hashes
+    must be near as well. A pair may come more than once.
     """
-    sides = [_Side(buckets, is_query=True), _Side(buckets, is_query=False)]
-    query, index = sides
+    for roles in [(NEW, STAYS), (STAYS, NEW), *([(NEW, NEW)] if within else [])]:
+        query = _Side(buckets, is_query=True, role=roles[0])
+        index = _Side(buckets, is_query=False, role=roles[1])
+        yield from _meet(query, index, exact=exact)
+
+
+def _meet(
+    query: "_Side", index: "_Side", *, exact: bool
+) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
     if not len(query.key) or not len(index.key):
         return
     order = np.argsort(index.key, kind="stable")
@@ -97,9 +111,6 @@ def collisions(
         offset = np.arange(len(left)) - np.repeat(np.cumsum(part) - part, part)
         right = order[first[left] + offset]
         kept = (query.chunk[left] != index.chunk[right]) | (query.item[left] != index.item[right])
-        both = query.reference[left] & index.reference[right]
-        either = query.reference[left] | index.reference[right]
-        kept &= ~both & (within | either)
         left, right = left[kept], right[kept]
         if not exact:
             near = dct_hash.distance(query.hash[left], index.hash[right]) <= dct_hash.MAX_DISTANCE
@@ -115,13 +126,14 @@ def collisions(
 
 
 class _Side:
-    """The query or the index hashes of all buckets, end to end."""
+    """The query or the index hashes of all items of a role, end to end."""
 
-    def __init__(self, buckets: Sequence[Bucket], *, is_query: bool) -> None:
-        chosen = [b.take(np.flatnonzero(b.is_query == is_query)) for b in buckets]
+    def __init__(self, buckets: Sequence[Bucket], *, is_query: bool, role: int) -> None:
+        chosen = [
+            b.take(np.flatnonzero((b.is_query == is_query) & (b.role == role))) for b in buckets
+        ]
         sizes = [len(b.key) for b in chosen]
         self.chunk = np.repeat([b.chunk for b in chosen], sizes)
-        self.reference = np.repeat([b.reference for b in chosen], sizes)
         self.row = np.concatenate([b.row for b in chosen])
         self.item = np.concatenate([b.item for b in chosen])
         self.variant = np.concatenate([b.variant for b in chosen])

@@ -17,11 +17,15 @@ def prints(hashes):
     )
 
 
+def roles(chunk, stay):
+    return np.full(chunk.num_items, lsh.STAYS if stay else lsh.NEW, np.uint8)
+
+
 def found(chunks, *, within, references=()):
     pairs = set()
     for band in range(lsh.num_bands(0)):
         buckets = [
-            lsh.bucket(c, band, num_columns=0, chunk=i, reference=i in references)
+            lsh.bucket(c, band, num_columns=0, chunk=i, roles=roles(c, i in references))
             for i, c in enumerate(chunks)
         ]
         for (one, other), rows in lsh.collisions(buckets, within=within, exact=False):
@@ -39,6 +43,14 @@ def test_far_hashes_never_come_out_even_if_a_band_is_equal():
     # Band 0 has bits 0, 6, 12, …: these two share it alone, and differ in all others.
     band = sum(1 << bit for bit in range(0, dct_hash.NUM_BITS, 6))
     assert found([prints([0, (2**dct_hash.NUM_BITS - 1) ^ band])], within=True) == set()
+
+
+def test_what_is_absent_meets_nothing():
+    chunk = prints([7, 7, 7])
+    given = np.array([lsh.ABSENT, lsh.STAYS, lsh.NEW], np.uint8)
+    bucket = lsh.bucket(chunk, 0, num_columns=0, chunk=0, roles=given)
+    pairs = list(lsh.collisions([bucket], within=True, exact=False))
+    assert {tuple(row) for _, rows in pairs for row in rows[:, :2].tolist()} == {(1, 2), (2, 1)}
 
 
 def test_references_meet_the_set_alone():

@@ -38,7 +38,7 @@ def of_texts(texts: Sequence[str]) -> Fingerprints:
     return Fingerprints.of_item(hashes, hashes, detail)
 
 
-def similarity(a: Fingerprints, b: Fingerprints, pairs: np.ndarray) -> np.ndarray:
+def similarity(a: Fingerprints, b: Fingerprints, pairs: np.ndarray, threshold: float) -> np.ndarray:
     """int64 [p, 4]: rows of a and b in the first columns -> Jaccard similarity, float32 [p]."""
     scores = np.empty(len(pairs), np.float32)
     for number, (left, right) in enumerate(pairs[:, :2]):

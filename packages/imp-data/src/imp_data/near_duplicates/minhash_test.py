@@ -17,7 +17,8 @@ def shingles(text):
 
 def jaccard(a, b):
     row = np.zeros((1, 4), np.int64)
-    return float(minhash.similarity(minhash.of_texts([a]), minhash.of_texts([b]), row)[0])
+    prints = [minhash.of_texts([text]) for text in (a, b)]
+    return float(minhash.similarity(*prints, row, 0.8)[0])
 
 
 @given(WORDS, WORDS)

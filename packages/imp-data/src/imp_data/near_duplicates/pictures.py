@@ -16,8 +16,6 @@ _WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 _MIN_DEVIATION = 1.5
 _SQUARE_WITHIN = 0.02
 _BLOCK = 4096
-# Below it a pair is not like enough, and its other scores are not asked for.
-_WORTH_A_LOOK = 0.9
 _PART = 6
 _GAIN = 1.6
 # Distance of the channels of any pixel, in levels of 255.
@@ -57,12 +55,13 @@ def of_patches(patches: np.ndarray) -> Fingerprints:
     )
 
 
-def similarity(a: Fingerprints, b: Fingerprints, pairs: np.ndarray) -> np.ndarray:
+def similarity(a: Fingerprints, b: Fingerprints, pairs: np.ndarray, threshold: float) -> np.ndarray:
     """int64 [p, 4]: rows of a and b, and the variants that collided -> float32 [p], 0 to 1.
 
     The least of three: the correlation of the greys once aligned; how well the worst part of them
     agrees, which tells drawings that differ in one detail; and how well the colours agree. Of
     several variants of the same rows the one whose hashes are nearest counts, the others are 0.
+    What one score puts below the threshold is not asked for the others.
     """
     left, right, query, crop = pairs.T
     far = dct_hash.distance(a.query[left, query], b.index[right, crop])
@@ -73,26 +72,40 @@ def similarity(a: Fingerprints, b: Fingerprints, pairs: np.ndarray) -> np.ndarra
     scores = np.zeros(len(pairs), np.float32)
     for start in range(0, len(chosen), _BLOCK):
         part = chosen[start : start + _BLOCK]
-        scores[part] = _compare(
-            a.detail[a.place[left[part]]], b.detail[b.place[right[part]]], query[part], crop[part]
+        # A row is in many pairs: what is its own is computed once.
+        rows, first = np.unique(
+            np.stack([a.place[left[part]], query[part]]), axis=1, return_inverse=True
         )
+        ours = a.detail[rows[0]]
+        mirrored = rows[1] == 1
+        ours[mirrored] = ours[mirrored, :, ::-1]
+        rows, second = np.unique(b.place[right[part]], return_inverse=True)
+        scores[part] = _compare(ours, b.detail[rows], first, second, crop[part], threshold)
     return scores
 
 
-def _compare(a: np.ndarray, b: np.ndarray, query: np.ndarray, crop: np.ndarray) -> np.ndarray:
-    """uint8 [p, 32, 32, 3] twice, the variants -> float32 [p]."""
-    a = np.where((query == 1)[:, None, None, None], a[:, :, ::-1], a)
-    scores, windows = alignment.align(_grey(a), _grey(b), crop)
-    near = np.flatnonzero(scores >= _WORTH_A_LOOK)
-    grey = alignment.warped(_grey(b[near]), windows[near])
-    scores[near] = np.minimum(scores[near], 1 - _worst_part(_grey(a[near]), grey) / 8)
-    near = near[scores[near] >= _WORTH_A_LOOK]
-    left = a[near].astype(np.float32)
-    right = np.stack(
-        [alignment.warped(b[near, ..., c].astype(np.float32), windows[near]) for c in range(3)],
+def _compare(
+    a: np.ndarray,
+    b: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    crop: np.ndarray,
+    threshold: float,
+) -> np.ndarray:
+    """uint8 [m, 32, 32, 3] and [n, 32, 32, 3], rows of each and variants -> float32 [p]."""
+    grey_a, grey_b = _grey(a), _grey(b)
+    scores, windows = alignment.align(grey_a, grey_b, left, right, crop, threshold)
+    near = np.flatnonzero(scores >= threshold)
+    grey = alignment.warped(grey_b[right[near]], windows[near])
+    scores[near] = np.minimum(scores[near], 1 - _worst_part(grey_a[left[near]], grey) / 8)
+    near = near[scores[near] >= threshold]
+    ours = a[left[near]].astype(np.float32)
+    theirs = b[right[near]].astype(np.float32)
+    theirs = np.stack(
+        [alignment.warped(theirs[..., c], windows[near]) for c in range(3)],
         axis=-1,
     )
-    scores[near] = np.minimum(scores[near], 1 - _unlike_colours(left, right) / 3)
+    scores[near] = np.minimum(scores[near], 1 - _unlike_colours(ours, theirs) / 3)
     return np.maximum(scores, 0)
 
 

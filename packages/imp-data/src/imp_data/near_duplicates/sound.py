@@ -50,7 +50,7 @@ def of_spectrogram(log_mel: np.ndarray) -> Fingerprints:
     )
 
 
-def similarity(a: Fingerprints, b: Fingerprints, pairs: np.ndarray) -> np.ndarray:
+def similarity(a: Fingerprints, b: Fingerprints, pairs: np.ndarray, threshold: float) -> np.ndarray:
     """int64 [p, 4]: rows of a and b, 0, and the frames to go on in b -> float32 [p], -1 to 1."""
     scores = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), _BLOCK):

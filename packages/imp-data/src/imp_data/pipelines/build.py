@@ -48,6 +48,7 @@ def build_dataset(
     against: Sequence[str] = (),
     dedup: bool = False,
     compare: Sequence[Kind] = (),
+    similarity: Mapping[str, float] | None = None,
     extend: bool = False,
     retry_rejects: bool = False,
     overwrite: bool = False,
@@ -62,7 +63,7 @@ def build_dataset(
     a core. `pipeline_options` are Beam's; without a --runner it runs in this process.
     Training examples that are near duplicates are left out: of those `against` name, sources or
     built datasets, and with `dedup` of each other; `compare` says by what, by default what the
-    first view shows. See docs/DECONTAMINATION.md.
+    first view shows, and `similarity` from where on two are alike. See docs/DECONTAMINATION.md.
     To an earlier build of other inputs, `extend` adds what the source has gained, in shards of
     their own, `retry_rejects` redoes the shards that have rejects, whose inputs and the limits may
     have been mended, and `overwrite` replaces all.
@@ -87,10 +88,13 @@ def build_dataset(
     screening_options = None
     if against or dedup:
         screening_options = screen.Options(
-            against=tuple(against), within=dedup, kinds=tuple(compare) or kinds.of_views(views)
+            against=tuple(against),
+            within=dedup,
+            kinds=tuple(compare) or kinds.of_views(views),
+            similarity=dict(similarity or {}),
         )
-    elif compare:
-        raise ValueError("compare says by what; name --against or --dedup as well")
+    elif compare or similarity:
+        raise ValueError("compare and similarity say how; name --against or --dedup as well")
     items = sources.read(
         source,
         modalities={view.modality for view in views},
@@ -129,6 +133,7 @@ def build_dataset(
                 num_threads=num_threads,
                 pipeline_options=pipeline_options,
                 replace=folder.earlier is None or extend or retry_rejects,
+                shown=progress,
             )
             plan = make_plan(screening=screening)
         if (done := folder.prepare(plan)) is not None:

@@ -76,6 +76,8 @@ def finalize(plan: Plan, out: pathlib.Path, *, max_reject_share: float) -> datas
                 compared_by=plan.screening.kinds,
                 dropped=plan.screening.reasons,
                 digest=plan.screening.digest,
+                similarity=plan.screening.similarity,
+                label_conflicts=plan.screening.num_label_conflicts,
             )
         )
     datasets.write_manifest(out, manifest)

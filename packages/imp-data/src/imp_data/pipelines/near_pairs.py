@@ -1,7 +1,7 @@
-"""Near pairs: the banded join. Chunks -> buckets by band -> candidates -> exact check -> one file.
+"""Near pairs: the banded join. Chunks -> buckets by band -> candidates -> exact check -> files.
 
-    Create(chunks) | Reshuffle | ParDo(Scatter) | GroupByKey | ParDo(Collide) | GroupByKey
-                   | ParDo(Check) | GroupByKey | ParDo(WriteMatches)
+    Create(parts) | Reshuffle | ParDo(Scatter) | GroupByKey | ParDo(Collide) | GroupByKey
+                  | ParDo(Check), a file of matches for each chunk
 
 One leaf, and nothing but Create, Reshuffle, ParDo and GroupByKey: engines that lose side outputs
 and second sinks run it right. What is shuffled is packed columns of hashes, some thousands an
@@ -13,6 +13,7 @@ import functools
 import json
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import apache_beam as beam
 import numpy as np
@@ -21,15 +22,18 @@ from imp_data.near_duplicates import fingerprints, lsh
 from imp_data.near_duplicates.alike import alike
 from imp_data.near_duplicates.decisions import Match
 from imp_data.near_duplicates.fingerprints import Fingerprints
-from imp_data.near_duplicates.kinds import COMPARISONS, KINDS, Kind
+from imp_data.near_duplicates.kinds import KINDS, Comparison, Kind
 from imp_data.near_duplicates.lsh import Bucket
 from imp_data.pipelines import runner
 from imp_data.stores.atomic import write_file
 
 # Hashes that one bucket should hold at most, about.
 _BUCKET = 1 << 20
-_MATCHES = "matches.json"
-_Candidates = tuple[tuple[Kind, int, int], np.ndarray]
+SMALL = 2048
+"""Items that are compared here: the first rounds are not worth a pipeline, a third of a second."""
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+_Candidates = tuple[tuple[Kind, int], tuple[int, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,96 +43,145 @@ class Chunk:
     path: str
     number: int
     first: int
-    reference: bool
+    num_items: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """A chunk's items that take part in a join: `roles` uint8 [n], as `lsh` names them."""
+
+    chunk: Chunk
+    roles: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Join:
-    """What to join: `within` compares the set with itself too, not only with references."""
+    """What to join: `within` compares what is new with each other too."""
 
-    chunks: tuple[Chunk, ...]
-    kinds: tuple[Kind, ...]
+    chunks: dict[int, Chunk]
+    comparisons: dict[Kind, Comparison]
     within: bool
     num_parts: int
     out: str
 
+    def output(self, kind: Kind, chunk: int) -> pathlib.Path:
+        """Where the matches go of which the chunk is the query's side."""
+        return pathlib.Path(self.out) / f"{kind}-{chunk:06d}.json"
 
-def near_pairs(
+    @property
+    def outputs(self) -> list[pathlib.Path]:
+        return [self.output(kind, chunk) for kind in self.comparisons for chunk in self.chunks]
+
+
+def plan(
     chunks: Sequence[Chunk],
     *,
-    kinds: Sequence[Kind],
+    stay: Sequence[int],
+    new: Sequence[int],
+    comparisons: dict[Kind, Comparison],
     within: bool,
     out: pathlib.Path,
-    pipeline_options: Sequence[str],
-) -> list[Match]:
-    """All matches, sorted: of two chunks of the set, or one of the set and one of a reference.
-
-    The first time they are written to a file in `out`, which later calls read. Raises RuntimeError
-    when the runner lost a part of them.
-    """
-    path = out / _MATCHES
-    if not path.is_file():
-        size = sum(pathlib.Path(chunk.path).stat().st_size for chunk in chunks)
+) -> tuple[Join, list[Part]]:
+    """A join of `new` items with those that `stay` and, `within`, with each other."""
+    roles = np.full(chunks[-1].first + chunks[-1].num_items, lsh.ABSENT, np.uint8)
+    roles[list(stay)] = lsh.STAYS
+    roles[list(new)] = lsh.NEW
+    parts = []
+    for chunk in chunks:
+        own = roles[chunk.first : chunk.first + chunk.num_items]
+        if own.any():
+            parts.append(Part(chunk=chunk, roles=own))
+    size = sum(pathlib.Path(part.chunk.path).stat().st_size for part in parts)
+    join = Join(
+        chunks={part.chunk.number: part.chunk for part in parts},
+        comparisons=comparisons,
+        within=within,
         # A hash is some 1/100 of what is kept of a row.
-        num_parts = max(1, size // 100 // _BUCKET)
-        job = Join(
-            chunks=tuple(chunks),
-            kinds=tuple(kinds),
-            within=within,
-            num_parts=num_parts,
-            out=str(path),
+        num_parts=max(1, size // 100 // _BUCKET),
+        out=str(out.resolve()),
+    )
+    return join, parts
+
+
+def near_pairs(join: Join, parts: Sequence[Part], pipeline_options: Sequence[str]) -> list[Match]:
+    """All matches, sorted, each pair of items once.
+
+    The first time they are written to files, which later calls read. Raises RuntimeError when the
+    runner lost a part of them.
+    """
+
+    def graph(pipeline: beam.Pipeline) -> None:
+        _ = (
+            pipeline
+            | "Parts" >> beam.Create(parts)
+            | "Spread" >> beam.Reshuffle()
+            | "Scatter" >> beam.ParDo(Scatter(join))
+            | "ByBand" >> beam.GroupByKey()
+            | "Collide" >> beam.ParDo(Collide(join))
+            | "ByChunk" >> beam.GroupByKey()
+            | "Check" >> beam.ParDo(Check(join))
         )
 
-        def graph(pipeline: beam.Pipeline) -> None:
-            _ = (
-                pipeline
-                | "Chunks" >> beam.Create(chunks)
-                | "Spread" >> beam.Reshuffle()
-                | "Scatter" >> beam.ParDo(Scatter(job))
-                | "ByBand" >> beam.GroupByKey()
-                | "Collide" >> beam.ParDo(Collide(job))
-                | "ByChunks" >> beam.GroupByKey()
-                | "Check" >> beam.ParDo(Check(job))
-                | "Together" >> beam.GroupByKey()
-                | "WriteMatches" >> beam.ParDo(WriteMatches(job))
-            )
+    if not all(path.is_file() for path in join.outputs):
+        if sum(np.count_nonzero(part.roles) for part in parts) <= SMALL:
+            _run_here(join, parts)
+        else:
+            runner.run(graph, pipeline_options)
+    best: dict[tuple[int, int], Match] = {}
+    for kind in join.comparisons:
+        for number in join.chunks:
+            path = join.output(kind, number)
+            if not path.is_file():
+                raise RuntimeError(f"the runner lost chunk {number}; run the build again")
+            for one, other, similarity in json.loads(path.read_bytes()):
+                match = Match(item=one, other=other, kind=kind, similarity=similarity)
+                best[one, other] = max(best.get((one, other), match), match, key=_strength)
+    return sorted(best.values())
 
-        runner.run(graph, pipeline_options)
-    if not path.is_file():
-        raise RuntimeError("no near pairs were written; run the build again")
-    return [
-        Match(item=item, other=other, kind=kind, similarity=similarity)
-        for item, other, kind, similarity in json.loads(path.read_bytes())
-    ]
+
+def _run_here(join: Join, parts: Sequence[Part]) -> None:
+    """The same steps as a plain loop."""
+    buckets = _grouped(pair for part in parts for pair in Scatter(join).process(part))
+    pairs = _grouped(pair for own in buckets.items() for pair in Collide(join).process(own))
+    for candidates in pairs.items():
+        list(Check(join).process(candidates))
+
+
+def _grouped(pairs: Iterable[tuple[_Key, _Value]]) -> dict[_Key, list[_Value]]:
+    groups: dict[_Key, list[_Value]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
 
 
 class Scatter(beam.DoFn):
-    """Chunk -> ((kind, band, part), Bucket); part is of the key, so equal keys meet."""
+    """Part -> ((kind, band, bucket), Bucket); the bucket is of the key, so equal keys meet."""
 
-    def __init__(self, job: Join) -> None:
-        self._job = job
+    def __init__(self, join: Join) -> None:
+        self._join = join
 
-    def process(self, chunk: Chunk) -> Iterator[tuple[tuple[Kind, int, int], Bucket]]:
-        for kind in self._job.kinds:
-            prints = fingerprints.load(pathlib.Path(chunk.path), kind)
-            columns = COMPARISONS[kind].num_columns
+    def process(self, part: Part) -> Iterator[tuple[tuple[Kind, int, int], Bucket]]:
+        chunk, num_parts = part.chunk, self._join.num_parts
+        for kind, comparison in self._join.comparisons.items():
+            prints = _load(chunk.path, kind)
+            columns = comparison.num_columns
             for band in range(lsh.num_bands(columns)):
                 whole = lsh.bucket(
-                    prints, band, num_columns=columns, chunk=chunk.number, reference=chunk.reference
+                    prints, band, num_columns=columns, chunk=chunk.number, roles=part.roles
                 )
-                part = lsh.part(whole.key, self._job.num_parts)
-                for number in range(self._job.num_parts):
-                    yield (kind, band, number), whole.take(np.flatnonzero(part == number))
+                numbers = lsh.part(whole.key, num_parts)
+                for number in range(num_parts):
+                    yield (kind, band, number), whole.take(np.flatnonzero(numbers == number))
 
 
 class Collide(beam.DoFn):
-    """Buckets of one key -> ((kind, chunk of queries, chunk of index), rows that collide).
+    """Buckets of one key -> ((kind, chunk of queries), (chunk of index, rows that collide)).
 
-    Each chunk meets itself at least, with no rows: so the checks count that none was lost.
+    Each chunk meets itself at least, with no rows: so each leaves a file, and none is lost unseen.
     """
 
-    def __init__(self, job: Join) -> None:
-        self._job = job
+    def __init__(self, join: Join) -> None:
+        self._join = join
 
     def process(
         self, element: tuple[tuple[Kind, int, int], Iterable[Bucket]]
@@ -137,57 +190,43 @@ class Collide(beam.DoFn):
         ordered = sorted(buckets, key=lambda bucket: bucket.chunk)
         if band == part == 0:
             for bucket in ordered:
-                yield (kind, bucket.chunk, bucket.chunk), np.zeros((0, 4), np.int64)
-        exact = COMPARISONS[kind].num_columns > 0
-        for (query, index), rows in lsh.collisions(ordered, within=self._job.within, exact=exact):
-            yield (kind, query, index), rows
+                yield (kind, bucket.chunk), (bucket.chunk, np.zeros((0, 4), np.int64))
+        exact = self._join.comparisons[kind].num_columns > 0
+        for (query, index), rows in lsh.collisions(ordered, within=self._join.within, exact=exact):
+            yield (kind, query), (index, rows)
 
 
 class Check(beam.DoFn):
-    """Candidates of two chunks -> (0, (number of items seen, matches))."""
+    """A chunk's candidates -> its file: [item, other, similarity] of those alike, item < other."""
 
-    def __init__(self, job: Join) -> None:
-        self._job = job
-
-    def process(
-        self, element: tuple[tuple[Kind, int, int], Iterable[np.ndarray]]
-    ) -> Iterator[tuple[int, tuple[Kind, int, list[Match]]]]:
-        (kind, query, index), parts = element
-        a, b = self._job.chunks[query], self._job.chunks[index]
-        pairs = np.concatenate(list(parts))
-        comparison = COMPARISONS[kind]
-        items, scores = alike(_load(a.path, kind), _load(b.path, kind), pairs, comparison)
-        matches = []
-        for (left, right), score in zip(items.tolist(), scores.tolist()):
-            # References are numbered last, so that a pair's first is always of the set.
-            one, other = sorted((a.first + left, b.first + right))
-            matches.append(Match(item=one, other=other, kind=kind, similarity=round(score, 3)))
-        yield 0, (kind, query if query == index else -1, matches)
-
-
-class WriteMatches(beam.DoFn):
-    """All checks' matches -> one file, in order, each pair of items once."""
-
-    def __init__(self, job: Join) -> None:
-        self._job = job
+    def __init__(self, join: Join) -> None:
+        self._join = join
 
     def process(
-        self, element: tuple[int, Iterable[tuple[Kind, int, list[Match]]]]
+        self, element: tuple[tuple[Kind, int], Iterable[tuple[int, np.ndarray]]]
     ) -> Iterator[str]:
-        seen: set[tuple[Kind, int]] = set()
-        best: dict[tuple[int, int], Match] = {}
-        for kind, chunk, matches in element[1]:
-            seen.add((kind, chunk))
-            for match in matches:
-                key = (match.item, match.other)
-                best[key] = max(best.get(key, match), match, key=_strength)
-        for kind in self._job.kinds:
-            for number in range(len(self._job.chunks)):
-                if (kind, number) not in seen:
-                    raise RuntimeError(f"the runner lost chunk {number}; run the build again")
-        rows = [[m.item, m.other, m.kind, m.similarity] for m in sorted(best.values())]
-        write_file(pathlib.Path(self._job.out), json.dumps(rows).encode())
-        yield self._job.out
+        if runner.is_stopping():
+            return
+        (kind, query), candidates = element
+        by_index: dict[int, list[np.ndarray]] = {}
+        for index, rows in candidates:
+            by_index.setdefault(index, []).append(rows)
+        a = self._join.chunks[query]
+        matches: list[tuple[int, int, float]] = []
+        for index, parts in sorted(by_index.items()):
+            b = self._join.chunks[index]
+            items, scores = alike(
+                _load(a.path, kind),
+                _load(b.path, kind),
+                np.concatenate(parts),
+                self._join.comparisons[kind],
+            )
+            for (left, right), score in zip(items.tolist(), scores.tolist()):
+                one, other = sorted((a.first + left, b.first + right))
+                matches.append((one, other, round(score, 3)))
+        path = self._join.output(kind, query)
+        write_file(path, json.dumps(sorted(matches)).encode())
+        yield str(path)
 
 
 def _strength(match: Match) -> tuple[int, float]:

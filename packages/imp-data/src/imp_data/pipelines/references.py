@@ -21,10 +21,12 @@ Members = tuple[Item, ...] | Stored
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reference:
-    """`name` is what the user wrote; `ids` name its items in order; `chunks` hold them."""
+    """`name` is what the user wrote; `ids` name its items in order, `labels` are each one's;
+    `chunks` hold them."""
 
     name: str
     ids: tuple[str, ...]
+    labels: tuple[tuple[str, ...], ...]
     chunks: tuple[Members, ...]
     digest: str
     """A built dataset's plan; empty for files, which are known by size and clock."""
@@ -49,7 +51,11 @@ def read(spec: str, *, kinds: Sequence[Kind]) -> Reference:
     splits = _held_out(sorted({item.split for item in items}))
     items = [item for item in items if item.split in splits]
     return Reference(
-        name=spec, ids=tuple(item.id for item in items), chunks=tuple(chunked(items)), digest=""
+        name=spec,
+        ids=tuple(item.id for item in items),
+        labels=tuple(item.labels for item in items),
+        chunks=tuple(chunked(items)),
+        digest="",
     )
 
 
@@ -72,15 +78,24 @@ def _of_dataset(spec: str, kinds: Sequence[Kind]) -> Reference:
             except ValueError as error:
                 raise ValueError(f"against {spec}: {error}") from error
     ids: list[str] = []
+    labels: list[tuple[str, ...]] = []
     chunks: list[Members] = []
     for split in _held_out(sorted(dataset.num_examples)):
-        ids += dataset.examples(split).ids
+        examples = dataset.examples(split)
+        ids += examples.ids
+        labels += [tuple(dataset.label_names[i] for i in own) for own in examples.label_sets]
         count = dataset.num_examples[split]
         for start in range(0, count, CHUNK):
             stop = min(start + CHUNK, count)
             path = str(pathlib.Path(spec).resolve())
             chunks.append(Stored(dataset=path, split=split, start=start, stop=stop))
-    return Reference(name=spec, ids=tuple(ids), chunks=tuple(chunks), digest=dataset.plan_digest)
+    return Reference(
+        name=spec,
+        ids=tuple(ids),
+        labels=tuple(labels),
+        chunks=tuple(chunks),
+        digest=dataset.plan_digest,
+    )
 
 
 def _held_out(splits: Sequence[str]) -> Sequence[str]:

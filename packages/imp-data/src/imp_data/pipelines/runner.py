@@ -47,6 +47,11 @@ class _Work(beam.DoFn):
             yield None
 
 
+def is_stopping() -> bool:
+    """Whether an interrupt waits for the work of an in-process run to end."""
+    return _stopping.is_set()
+
+
 def run(graph: Callable[[beam.Pipeline], None], pipeline_options: Sequence[str] = ()) -> None:
     """Runs what `graph` adds to a pipeline, to its end.
 

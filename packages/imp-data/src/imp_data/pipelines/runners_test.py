@@ -1,7 +1,9 @@
 """Conformance: a build means the same on every runner that can run here, a lost worker included."""
 
 import contextlib
+import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imp_data.pipelines import near_pairs
 from imp_data.pipelines.build import build_dataset
 from imp_data.views import ImageView
 
@@ -29,7 +32,7 @@ def source(tmp_path_factory):
     return root
 
 
-def build(source, out, *beam_options):
+def build(source, out, *beam_options, **options):
     build_dataset(
         source=f"folder:{source}",
         out=out,
@@ -40,6 +43,7 @@ def build(source, out, *beam_options):
         num_threads=1,
         pipeline_options=beam_options,
         progress=False,
+        **options,
     )
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
@@ -77,6 +81,25 @@ def test_dask(source, tmp_path, expected):
     with dask_cluster() as cluster:
         address = f"--dask_client_address={cluster.scheduler_address}"
         assert build(source, tmp_path / "out", "--runner=DaskRunner", address) == expected
+
+
+def test_dask_drops_the_same_near_duplicates(source, tmp_path, monkeypatch):
+    """In several chunks, and no round too small for the runner."""
+    copies = tmp_path / "source"
+    shutil.copytree(source, copies)
+    for number in (3, 6, 9):
+        shutil.copy(source / f"train/a/{number}.png", copies / f"train/b/copy-{number}.png")
+        with Image.open(source / f"train/a/{number}.png") as picture:
+            picture.resize((200, 150)).save(copies / f"train/c/half-{number}.png")
+    expected = build(copies, tmp_path / "here", dedup=True)
+    monkeypatch.setattr("imp_data.pipelines.references.CHUNK", 20)
+    monkeypatch.setattr(near_pairs, "SMALL", 0)
+    with dask_cluster() as cluster:
+        address = f"--dask_client_address={cluster.scheduler_address}"
+        found = build(copies, tmp_path / "out", "--runner=DaskRunner", address, dedup=True)
+    assert found == expected
+    report = json.loads(found["near_duplicates/report.json"])
+    assert len(report["drops"]) == 6
 
 
 def test_a_misspelt_option_is_refused_before_any_work(source, tmp_path):

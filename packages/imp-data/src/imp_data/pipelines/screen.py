@@ -1,7 +1,8 @@
 """Screen: before the plan is frozen, find which training examples are near duplicates.
 
-Fingerprints, then the join, then the decisions; each leaves a file, and a screening that was
-stopped goes on. What is dropped is a function of the inputs, the seed and the options.
+Fingerprints, then the decisions, which ask for a join in each of their rounds. Each leaves files,
+and a screening that was stopped goes on. What is dropped is a function of the inputs, the seed and
+the options.
 """
 
 import dataclasses
@@ -10,14 +11,15 @@ import json
 import logging
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imp_data.media.limits import Limits
-from imp_data.near_duplicates import decisions, report
+from imp_data.near_duplicates import decisions, kinds, report
 from imp_data.near_duplicates.decisions import Match
 from imp_data.near_duplicates.drops import Drop, Screening
-from imp_data.near_duplicates.kinds import COMPARISONS, KINDS, Kind
-from imp_data.pipelines import fingerprint, near_pairs, references
+from imp_data.near_duplicates.kinds import KINDS, Comparison, Kind
+from imp_data.near_duplicates.label_conflicts import conflict
+from imp_data.pipelines import fingerprint, near_pairs, progress, references
 from imp_data.pipelines.fingerprint import FingerprintJob
 from imp_data.pipelines.near_pairs import Chunk
 from imp_data.pipelines.plan import Plan
@@ -27,23 +29,40 @@ from imp_data.pipelines.sources import Item, files
 
 FOLDER = "near_duplicates"
 # A change of what is found in the same files: raise it.
-_VERSION = 1
+_VERSION = 2
 _logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """`against` are evaluation sets; `within` drops duplicates inside the set; `kinds` compare."""
+    """`against` are evaluation sets; `within` drops duplicates inside the set; `kinds` compare.
+
+    `similarity` is what two examples need at least to be alike, for kinds that need another than
+    the default.
+    """
 
     against: tuple[str, ...]
     within: bool
     kinds: tuple[Kind, ...]
+    similarity: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if unknown := [kind for kind in self.kinds if kind not in KINDS]:
             raise ValueError(f"compare {unknown[0]!r} is unknown; choose among {', '.join(KINDS)}")
         if not self.kinds or not (self.against or self.within):
             raise ValueError("nothing to compare; name --against or --dedup")
+        kinds.with_thresholds(self.similarity)
+        if unused := [kind for kind in self.similarity if kind not in self.kinds]:
+            raise ValueError(
+                f"similarity of {unused[0]} is set, but examples are compared by "
+                f"{', '.join(self.kinds)}; name --compare {unused[0]}"
+            )
+
+    @property
+    def comparisons(self) -> dict[Kind, Comparison]:
+        """By bytes first: the first that finds a pair names the reason."""
+        known = kinds.with_thresholds(self.similarity)
+        return {kind: known[kind] for kind in ("bytes", *self.kinds)}
 
 
 def screen(
@@ -55,13 +74,13 @@ def screen(
     num_threads: int,
     pipeline_options: Sequence[str],
     replace: bool,
+    shown: bool,
 ) -> Screening:
     """What to drop of a plan's items, with a report in `out`. Raises what `references.read` does.
 
     An equal screening that is finished is read, not repeated. Raises ValueError for a finished one
-    of something else, unless it is to `replace` that.
+    of something else, unless it is to `replace` that. `shown` asks for progress bars.
     """
-    kinds: tuple[Kind, ...] = tuple(dict.fromkeys(("bytes", *options.kinds)))
     refs = [references.read(spec, kinds=options.kinds) for spec in options.against]
     items = [item for shard in plan.shards for item in shard.items]
     digest = _digest(plan, items, refs, options)
@@ -77,34 +96,36 @@ def screen(
         if stale != work:
             shutil.rmtree(stale)
     work.mkdir(parents=True, exist_ok=True)
-    _logger.info("%s: comparing %d items by %s", plan.name, len(items), ", ".join(kinds))
-    jobs = list(_jobs(items, refs, work, kinds, limits, num_threads))
-    fingerprint.run(jobs, pipeline_options)
-    matches = near_pairs.near_pairs(
-        [
-            Chunk(path=job.path, number=job.chunk, first=job.first, reference=job.reference)
-            for job in jobs
-        ],
-        kinds=kinds,
-        within=options.within,
-        out=work,
-        pipeline_options=pipeline_options,
-    )
-    held_out = [item.split in HELD_OUT for item in items] + [True] * sum(len(r.ids) for r in refs)
+    compared = tuple(options.comparisons)
+    _logger.info("%s: comparing %d items by %s", plan.name, len(items), ", ".join(compared))
+    jobs = list(_jobs(items, refs, work, compared, limits, num_threads))
+    counts = {pathlib.Path(job.path): references.count(job.members) for job in jobs}
+    with progress.watch_files(counts, title=f"{plan.name}: fingerprints", shown=shown):
+        fingerprint.run(jobs, pipeline_options)
+    compare = _Compare(plan.name, jobs, options, work, pipeline_options, shown)
     # The plan's order is by a keyed hash, after what an earlier plan kept: the first of those that
     # are alike stays.
+    training = [number for number, item in enumerate(items) if item.split not in HELD_OUT]
+    held_out = [number for number, item in enumerate(items) if item.split in HELD_OUT]
+    others = list(range(len(items), len(items) + sum(len(ref.ids) for ref in refs)))
     dropped = decisions.decide(
-        matches, num_items=len(items), order=range(len(items)), held_out=held_out
+        compare,
+        fixed=others + held_out if options.within else others,
+        rest=training,
+        within=options.within,
     )
+    left = decisions.decide(compare, fixed=others, rest=held_out, within=options.within)
+    matches = [match for _, match in sorted(dropped.items())]
     screening = Screening(
         digest=digest,
         against=options.against,
         within=options.within,
         kinds=options.kinds,
-        drops=tuple(_drop(match, items, refs) for match in _in_order(dropped)),
-        num_held_out=sum(held_out[match.item] and held_out[match.other] for match in matches),
+        drops=tuple(_drops(matches, items, refs)),
+        num_held_out=len(left),
+        similarity={kind: options.comparisons[kind].threshold for kind in options.kinds},
     )
-    found = dict(zip(screening.drops, _in_order(dropped)))
+    found = dict(zip(screening.drops, matches))
     sides = Sides(jobs)
     pairs = [
         (drop, sides.of(found[drop].item), sides.of(found[drop].other))
@@ -115,24 +136,65 @@ def screen(
     return screening
 
 
-def _in_order(dropped: dict[int, Match]) -> list[Match]:
-    return [match for _, match in sorted(dropped.items())]
+class _Compare:
+    """What the decisions ask for in each round, as a join of its own; see decisions.Compare."""
+
+    def __init__(
+        self,
+        name: str,
+        jobs: Sequence[FingerprintJob],
+        options: Options,
+        work: pathlib.Path,
+        pipeline_options: Sequence[str],
+        shown: bool,
+    ) -> None:
+        self._name, self._options, self._work = name, options, work
+        self._pipeline_options, self._shown = pipeline_options, shown
+        self._num_rounds = 0
+        self._chunks = [
+            Chunk(
+                path=job.path,
+                number=job.chunk,
+                first=job.first,
+                num_items=references.count(job.members),
+            )
+            for job in jobs
+        ]
+
+    def __call__(self, stay: Sequence[int], new: Sequence[int], within: bool) -> list[Match]:
+        self._num_rounds += 1
+        join, parts = near_pairs.plan(
+            self._chunks,
+            stay=stay,
+            new=new,
+            comparisons=self._options.comparisons,
+            within=within,
+            out=self._work / f"round-{self._num_rounds:03d}",
+        )
+        counts = {
+            join.output(kind, part.chunk.number): int((part.roles > 0).sum())
+            for kind in join.comparisons
+            for part in parts
+        }
+        title = f"{self._name}: comparing, round {self._num_rounds}"
+        with progress.watch_files(counts, title=title, shown=self._shown, kept=False):
+            return near_pairs.near_pairs(join, parts, self._pipeline_options)
 
 
 def _digest(plan: Plan, items: Sequence[Item], refs: Sequence[Reference], options: Options) -> str:
     """sha256 of all that decides what is dropped, but for what an extended plan keeps."""
-    thresholds = {k: (COMPARISONS[k].threshold, COMPARISONS[k].share) for k in options.kinds}
+    thresholds = {k: (c.threshold, c.share) for k, c in options.comparisons.items()}
     content = {
         "version": _VERSION,
         "seed": plan.seed,
         "options": [options.within, options.kinds, thresholds],
         "clock": plan.modified,
         "items": [
-            [item.id, item.split, item.texts, item.start, item.end, plan.sizes[item.id]]
-            for item in sorted(items, key=lambda item: item.id)
+            [i.id, i.split, i.texts, i.labels, i.start, i.end, plan.sizes[i.id]]
+            for i in sorted(items, key=lambda item: item.id)
         ],
         "against": [
-            [ref.name, ref.digest, ref.ids]
+            [ref.name, ref.digest, ref.ids, ref.labels]
             + [[item.texts, item.start, item.end, *files.status(item.path)] for item in ref.items]
             for ref in refs
         ],
@@ -144,7 +206,7 @@ def _jobs(
     items: Sequence[Item],
     refs: Sequence[Reference],
     work: pathlib.Path,
-    kinds: tuple[Kind, ...],
+    compared: tuple[Kind, ...],
     limits: Limits,
     num_threads: int,
 ) -> Iterator[FingerprintJob]:
@@ -159,30 +221,37 @@ def _jobs(
             first=first,
             members=members,
             reference=reference,
-            kinds=kinds,
+            kinds=compared,
             limits=limits,
             num_threads=num_threads,
         )
         first += references.count(members)
 
 
-def _drop(match: Match, items: Sequence[Item], refs: Sequence[Reference]) -> Drop:
-    item = items[match.item]
-    like, where, other = "", "", match.other
-    if other < len(items):
-        like = items[other].id
-    else:
-        other -= len(items)
-        for ref in refs:
-            if other < len(ref.ids):
-                like, where = ref.ids[other], ref.name
-                break
-            other -= len(ref.ids)
-    return Drop(
-        id=item.id,
-        split=item.split,
-        like=like,
-        where=where,
-        kind=match.kind,
-        similarity=match.similarity,
-    )
+def _drops(
+    matches: Sequence[Match], items: Sequence[Item], refs: Sequence[Reference]
+) -> Iterator[Drop]:
+    own = _names(item.labels for item in items)
+    # (id, reference's name, labels, label names that the set knows too) of each number.
+    others = [(item.id, "", item.labels, own) for item in items]
+    for ref in refs:
+        shared = own & _names(ref.labels)
+        others += [(i, ref.name, labels, shared) for i, labels in zip(ref.ids, ref.labels)]
+    for match in matches:
+        item = items[match.item]
+        like, where, labels, shared = others[match.other]
+        yield Drop(
+            id=item.id,
+            split=item.split,
+            like=like,
+            where=where,
+            kind=match.kind,
+            similarity=match.similarity,
+            labels=item.labels,
+            like_labels=labels,
+            label_conflict=conflict(item.labels, labels, shared),
+        )
+
+
+def _names(labels: Iterable[Sequence[str]]) -> frozenset[str]:
+    return frozenset(name for own in labels for name in own)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from imp_data import cli, verify
+from imp_data.near_duplicates import decisions
 from imp_data.near_duplicates.pictures_test import EDITS, scene
 from imp_data.pipelines import build, fingerprint, near_pairs
 from imp_data.views import AudioView, ImageView, VideoView
@@ -79,7 +80,7 @@ def test_dedup_keeps_one_of_each_and_never_touches_held_out_splits(source, tmp_p
     page = (tmp_path / "out/near_duplicates/report.html").read_text()
     assert "4 of 18 examples dropped" in page
     assert page.count("data:image/png;base64,") == 8
-    assert "1 more pairs lie in held-out splits" in page
+    assert "1 such example lies in held-out splits" in page
 
 
 @pytest.mark.parametrize("built", [False, True])
@@ -155,8 +156,65 @@ def test_chunks_parts_and_threads_change_nothing(source, evaluation, tmp_path, m
     run(source, tmp_path / "one", **options)
     monkeypatch.setattr("imp_data.pipelines.references.CHUNK", 3)
     monkeypatch.setattr(near_pairs, "_BUCKET", 50)
+    monkeypatch.setattr(near_pairs, "SMALL", 0)
     run(source, tmp_path / "two", num_threads=1, **options)
     assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_rounds_change_no_drop(source, tmp_path, monkeypatch):
+    run(source, tmp_path / "one", dedup=True)
+    monkeypatch.setattr(decisions, "_FIRST", 2)
+    monkeypatch.setattr(decisions, "_GROWTH", 2)
+    run(source, tmp_path / "two", dedup=True)
+    assert drops(tmp_path / "one").keys() == drops(tmp_path / "two").keys()
+
+
+def test_alike_from_where_the_user_says(source, tmp_path):
+    gone = {}
+    for least in (0.7, 0.95, 1.0):
+        out = tmp_path / f"{least}"
+        dataset = run(source, out, dedup=True, similarity={"image": least})
+        gone[least] = set(drops(out))
+        assert dict(dataset.manifest.near_duplicates.similarity) == {"image": least}
+        assert f"image (alike from {least:g})" in (out / "near_duplicates/report.html").read_text()
+        assert all(drop["similarity"] >= least for drop in drops(out).values())
+    assert len(gone[0.95]) == 4
+    assert gone[1.0] < gone[0.95] <= gone[0.7]
+    with pytest.raises(ValueError, match="--overwrite"):
+        run(source, tmp_path / "1.0", dedup=True)
+
+
+def test_conflicts_of_labels_come_first(tmp_path, capsys):
+    """Scene 0 and its copy are labelled a and b; scene 1 twice a; reference: one label it knows."""
+    root = save(
+        tmp_path / "source",
+        {
+            "a/0.png": scene(0),
+            "b/0-copy.png": EDITS["jpeg"](scene(0)),
+            "a/1.png": scene(1),
+            "a/1-copy.png": EDITS["half"](scene(1)),
+            "b/5.png": scene(5),
+            "b/6.png": scene(6),
+        },
+    )
+    theirs = {"a/5.png": scene(5), "b/7.png": scene(7), "other/6.png": scene(6)}
+    reference = save(tmp_path / "reference", theirs)
+    out = tmp_path / "out"
+    command = ["build", "--source", f"folder:{root}", "--out", str(out), "--views", "image-48"]
+    assert cli.main([*command, "--dedup", "--against", f"folder:{reference}"]) == 0
+    printed = capsys.readouterr().out
+    assert "4 near duplicates dropped" in printed
+    assert "2 of them differ in label from what they are like\n" in printed
+    found = drops(out)
+    conflicts = {name for name, drop in found.items() if drop["label_conflict"]}
+    assert conflicts == {"b/5.png", *(found.keys() & {"a/0.png", "b/0-copy.png"})}
+    assert found["b/6.png"]["like_labels"] == ["other"]
+    page = (out / "near_duplicates/report.html").read_text()
+    assert "2 of them differ in label" in page
+    assert page.count('<div class="conflict">') == 4
+    assert page.index("b/5.png") < page.index("b/6.png")
+    assert cli.main(["inspect", str(out)]) == 0
+    assert "2 of them differ in label" in capsys.readouterr().out
 
 
 def test_a_lost_chunk_is_an_error(source, tmp_path, monkeypatch):
@@ -215,6 +273,13 @@ def test_clips_by_their_frames_and_recordings_by_their_sound(tmp_path, clip):
     ("options", "message"),
     [
         (["--compare", "text"], "name --against or --dedup as well"),
+        (["--similarity", "image=0.9"], "name --against or --dedup as well"),
+        (["--dedup", "--similarity", "0.9"], "'0.9' must be KIND=NUMBER, such as image=0.9"),
+        (["--dedup", "--similarity", "image=high"], "'image=high' must be KIND=NUMBER"),
+        (["--dedup", "--similarity", "image=90"], "image=90.0 must lie within 0.5 and 1"),
+        (["--dedup", "--similarity", "image=nan"], "image=nan must lie within 0.5 and 1"),
+        (["--dedup", "--similarity", "bytes=0.9"], "choose among image, video, audio, text"),
+        (["--dedup", "--similarity", "text=0.9"], "compared by image; name --compare text"),
         (["--against", "/nowhere"], "no dataset lies there; write a built dataset's folder"),
         (["--against", "folder:/nowhere"], "no folder at /nowhere"),
         (["--against", "SMALL"], "image-8 can't be compared, which needs at least 32 pixels"),

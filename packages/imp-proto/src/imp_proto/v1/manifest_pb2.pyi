@@ -44,7 +44,7 @@ class Manifest(_message.Message):
     def __init__(self, format: _Optional[int] = ..., name: _Optional[str] = ..., modalities: _Optional[_Iterable[str]] = ..., views: _Optional[_Iterable[_Union[StoredView, _Mapping]]] = ..., splits: _Optional[_Iterable[_Union[Split, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., shards: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ..., rejects: _Optional[_Mapping[str, int]] = ..., formats: _Optional[_Iterable[str]] = ..., plan_digest: _Optional[str] = ..., source: _Optional[str] = ..., writer: _Optional[str] = ..., near_duplicates: _Optional[_Union[NearDuplicates, _Mapping]] = ...) -> None: ...
 
 class NearDuplicates(_message.Message):
-    __slots__ = ("against", "within", "compared_by", "dropped", "digest")
+    __slots__ = ("against", "within", "compared_by", "dropped", "digest", "similarity", "label_conflicts")
     class DroppedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -52,17 +52,28 @@ class NearDuplicates(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class SimilarityEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     AGAINST_FIELD_NUMBER: _ClassVar[int]
     WITHIN_FIELD_NUMBER: _ClassVar[int]
     COMPARED_BY_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    LABEL_CONFLICTS_FIELD_NUMBER: _ClassVar[int]
     against: _containers.RepeatedScalarFieldContainer[str]
     within: bool
     compared_by: _containers.RepeatedScalarFieldContainer[str]
     dropped: _containers.ScalarMap[str, int]
     digest: str
-    def __init__(self, against: _Optional[_Iterable[str]] = ..., within: _Optional[bool] = ..., compared_by: _Optional[_Iterable[str]] = ..., dropped: _Optional[_Mapping[str, int]] = ..., digest: _Optional[str] = ...) -> None: ...
+    similarity: _containers.ScalarMap[str, float]
+    label_conflicts: int
+    def __init__(self, against: _Optional[_Iterable[str]] = ..., within: _Optional[bool] = ..., compared_by: _Optional[_Iterable[str]] = ..., dropped: _Optional[_Mapping[str, int]] = ..., digest: _Optional[str] = ..., similarity: _Optional[_Mapping[str, float]] = ..., label_conflicts: _Optional[int] = ...) -> None: ...
 
 class StoredView(_message.Message):
     __slots__ = ("key", "json")
