@@ -100,11 +100,14 @@ class Model(nnx.Module):
                 tokens[modality] = part(values, drop=ratio, key=own)
                 masks[modality] = None
         pooled, metrics = {}, {}
-        for group in self._batches(tokens):
+        for number, group in enumerate(self._batches(tokens)):
             own_masks = [masks[m] for m in group]
             joined = jnp.concatenate([tokens[m] for m in group])
             mask = None if all(m is None for m in own_masks) else _join(own_masks, tokens, group)
-            encoded, routers = self.parts["encoder"](joined, mask)
+            noise = None
+            if key is not None and self.config.draws_noise:
+                noise = jax.random.fold_in(key, len(inputs) + number)
+            encoded, routers = self.parts["encoder"](joined, mask, noise)
             start = 0
             for modality in group:
                 end = start + len(tokens[modality])

@@ -10,6 +10,7 @@ from jaxtyping import Array
 from imp_data.batch import Batch
 from imp_model.config import ModelConfig
 from imp_model.model import Model
+from imp_model.router_losses import auxiliary_loss
 from imp_train import optimizer
 from imp_train.config import Experiment
 from imp_train.optimizer import Parts
@@ -46,7 +47,9 @@ def make_gradients(experiment: Experiment, task: Task, variant: Variant) -> jax.
         parts: Parts, inputs: dict[str, Array], groups: Array, key: Array
     ) -> tuple[Parts, tuple[Array, Array], dict[str, Array]]:
         def loss_of(parts: Parts) -> tuple[Array, dict[str, Array]]:
-            return task.objective.loss(Model(config, parts), inputs, groups, variant.drop, key)
+            model = Model(config, parts)
+            loss, metrics = task.objective.loss(model, inputs, groups, variant.drop, key)
+            return loss + auxiliary_loss(metrics), metrics
 
         (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(parts)
         norm, factor, finite = optimizer.clipped_norm(experiment.optimizer, grads, loss)
