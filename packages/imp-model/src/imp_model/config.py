@@ -45,7 +45,7 @@ class ModelConfig:
     text_positions: int = 4096
     vocab_size: int = 32_100
     layers: Literal["scan", "unroll"] = "scan"
-    remat: Literal["none", "full", "named"] = "none"
+    remat: Literal["none", "full", "lean", "named", "products"] = "none"
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self) -> None:

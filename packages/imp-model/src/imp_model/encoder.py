@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
+from imp_model import remat
 from imp_model.block import Block
 from imp_model.config import ModelConfig
 from imp_model.init import Init
 from imp_model.layers import LayerNorm
-from imp_model.remat import POLICIES
 
 
 class Encoder(nnx.Module):
@@ -48,7 +48,7 @@ class Encoder(nnx.Module):
         if c.remat != "none":
             # A scan's body is safe from common subexpressions; unrolled layers are not.
             block = jax.checkpoint(
-                block, policy=POLICIES[c.remat], prevent_cse=c.layers == "unroll"
+                block, policy=remat.policy(c.remat), prevent_cse=c.layers == "unroll"
             )
 
         def step(x: Array, layers: dict[str, Any]) -> tuple[Array, dict[str, Array]]:

@@ -35,13 +35,11 @@ class MoE(nnx.Module):
         size = self.config.group_size(*shape[:2])
         x = x.reshape(-1, size, shape[-1])
         mask = None if mask is None else mask.reshape(-1, size)
-        index, gates, metrics = self.router(x, mask, key)
-        # Saved by name: a recomputed router that rounds otherwise would flip slots half-way.
-        index, gates = checkpoint_name((index, gates), "routing")
+        token, gates, metrics = self.router(x, mask, key)
         g, n, d = x.shape
-        e, c = index.shape[1:]
+        e, c = token.shape[1:]
         # Rows of the flattened [g*n, d] tokens, expert-major: [e, g*c].
-        rows = (index + n * jnp.arange(g)[:, None, None]).transpose(1, 0, 2).reshape(e, g * c)
+        rows = (token + n * jnp.arange(g)[:, None, None]).transpose(1, 0, 2).reshape(e, g * c)
         taken = x.reshape(g * n, d)[rows]
         hidden = jnp.einsum("esd,edf->esf", taken, self.up[...].astype(x.dtype))
         hidden = checkpoint_name(hidden, "expert_up")

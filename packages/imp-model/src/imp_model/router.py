@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from imp_model import router_losses
@@ -53,28 +54,33 @@ class Router(nnx.Module):
         losses: dict[str, Array] = {}
         if c.router == "experts_choose":
             probs = jax.nn.softmax(logits, axis=1)
-            index, gates = experts_choose(probs, mask, capacity)
+            token, live = experts_choose(probs, mask, capacity)
         else:
             std = c.router_noise / c.num_experts if key is not None else 0.0
             noisy = logits
             if key is not None and std:
                 noisy = logits + std * jax.random.normal(key, logits.shape)
             probs = jax.nn.softmax(noisy, axis=1)
-            index, gates = tokens_choose(
+            token, live = tokens_choose(
                 probs, mask, capacity, top_k=c.top_k, priority=c.capacity_priority
             )
             losses = router_losses.losses(c, logits, noisy, std, mask)
-        return Routing(index, gates, _metrics(probs, index, gates, mask) | losses)
+        # Named for rematerialisation: probabilities recomputed with another rounding could flip a
+        # slot, and the gradient would be that of another routing.
+        token, live = checkpoint_name((token, live), "routing")
+        gates = jnp.where(live, jnp.take_along_axis(probs, token, axis=2), 0.0)
+        return Routing(token, gates, _metrics(probs, token, gates, mask) | losses)
 
 
 def experts_choose(
     probs: Float[Array, "g e n"], mask: Bool[Array, "g n"] | None, capacity: int
-) -> tuple[Int[Array, "g e c"], Float[Array, "g e c"]]:
-    """Each expert's `capacity` most probable tokens."""
+) -> tuple[Int[Array, "g e c"], Bool[Array, "g e c"]]:
+    """Each expert's `capacity` most probable tokens, and which slots hold one."""
+    probs = jax.lax.stop_gradient(probs)
     if mask is not None:
         probs = jnp.where(mask[:, None, :], probs, -jnp.inf)
-    gates, index = jax.lax.top_k(probs, capacity)
-    return index, jnp.where(jnp.isfinite(gates), gates, 0.0)
+    best, token = jax.lax.top_k(probs, capacity)
+    return token, jnp.isfinite(best)
 
 
 def tokens_choose(
@@ -84,7 +90,7 @@ def tokens_choose(
     *,
     top_k: int,
     priority: str,
-) -> tuple[Int[Array, "g e c"], Float[Array, "g e c"]]:
+) -> tuple[Int[Array, "g e c"], Bool[Array, "g e c"]]:
     """Each token's `top_k` most probable experts, as far as these have slots.
 
     All first choices come before any second. Among equals, `priority="order"` serves tokens as they
@@ -92,6 +98,7 @@ def tokens_choose(
     batch priority, here within a group).
     """
     g, e, n = probs.shape
+    probs = jax.lax.stop_gradient(probs)
     best, choice = jax.lax.top_k(probs.transpose(0, 2, 1), top_k)
     named = choice[..., None] == jnp.arange(e)
     rank = (named * jnp.arange(top_k)[:, None]).sum(2)
@@ -104,14 +111,13 @@ def tokens_choose(
         place = jnp.argsort(jnp.argsort(-best[..., 0], axis=1), axis=1)
     # Positive integers, larger where served sooner; 0 for whom the expert is not named by.
     urgency = jnp.where(chosen, top_k * n - (rank * n + place[..., None]), 0)
-    served, index = jax.lax.top_k(urgency.transpose(0, 2, 1), capacity)
-    gates = jnp.take_along_axis(probs, index, axis=2)
-    return index, jnp.where(served > 0, gates, 0.0)
+    served, token = jax.lax.top_k(urgency.transpose(0, 2, 1), capacity)
+    return token, served > 0
 
 
 def _metrics(
     probs: Float[Array, "g e n"],
-    index: Int[Array, "g e c"],
+    token: Int[Array, "g e c"],
     gates: Float[Array, "g e c"],
     mask: Bool[Array, "g n"] | None,
 ) -> dict[str, Array]:
@@ -124,7 +130,7 @@ def _metrics(
     g, _, n = probs.shape
     valid = jnp.ones((g, n), bool) if mask is None else mask
     count = jnp.maximum(valid.sum(1), 1)
-    taken = jnp.zeros((g, n), bool).at[jnp.arange(g)[:, None, None], index].max(gates > 0)
+    taken = jnp.zeros((g, n), bool).at[jnp.arange(g)[:, None, None], token].max(gates > 0)
     safe = jnp.where(valid[:, None, :], jnp.maximum(probs, 1e-9), 1.0)
     load = gates.sum(2)
     return {
