@@ -109,7 +109,7 @@ class Encoder:
     def _compiled(self, key: str | Pair) -> Callable[..., jax.Array]:
         if isinstance(key, str):
             view = self.views[key]
-            names = set(parts_for([key]))
+            names = set(parts_for([key], towers=self._model.config.towers))
             shape = jax.ShapeDtypeStruct((self.batch_size, *view.shape), view.dtype)
         else:
             names = {head_part(*key)}

@@ -14,6 +14,7 @@ class ModelConfig:
     """One encoder. `num_dense_layers` blocks come first, `num_moe_layers` after them, or with
     `moe_placement="every_second"` by turns, a dense one first (V-MoE).
 
+    `towers` other than "one" are the paper's comparison (see towers).
     `routing_group`: experts choose among the tokens of one example, of the whole batch, or of so
     many tokens; only the first keeps an example's embedding independent of its neighbours.
     V-MoE's tokens-choose is `router="tokens_choose", capacity_factor=1.05`; `top_k`,
@@ -30,6 +31,7 @@ class ModelConfig:
     num_moe_layers: int = 0
     moe_placement: Literal["last", "every_second"] = "last"
     num_experts: int = 1
+    towers: Literal["one", "two_split", "two_full", "three_split", "three_full"] = "one"
     router: Literal["experts_choose", "tokens_choose"] = "experts_choose"
     capacity_factor: float = 1.0
     routing_group: Literal["example", "batch"] | int = "example"
@@ -73,6 +75,13 @@ class ModelConfig:
                 f"every second layer can't be MoE with num_dense_layers {self.num_dense_layers} "
                 f"and num_moe_layers {self.num_moe_layers}; {self.num_layers // 2} each would do"
             )
+        for name in ("num_dense_layers", "num_moe_layers"):
+            layers = getattr(self, name)
+            if self.towers.endswith("_split") and (odd := layers % self.num_towers):
+                raise ValueError(
+                    f"{name} {layers} can't be split among {self.num_towers} towers; "
+                    f"{layers - odd} or {layers - odd + self.num_towers} can"
+                )
         if self.capacity_factor <= 0:
             raise ValueError(
                 f"capacity_factor {self.capacity_factor} must be above 0 (the paper's is 1.0)"
@@ -85,6 +94,21 @@ class ModelConfig:
     @property
     def num_layers(self) -> int:
         return self.num_dense_layers + self.num_moe_layers
+
+    @property
+    def num_towers(self) -> int:
+        return {"one": 1, "two": 2, "three": 3}[self.towers.split("_")[0]]
+
+    @property
+    def tower(self) -> "ModelConfig":
+        """One tower's own: with towers that split the layers, its share of them."""
+        share = self.num_towers if self.towers.endswith("_split") else 1
+        return dataclasses.replace(
+            self,
+            towers="one",
+            num_dense_layers=self.num_dense_layers // share,
+            num_moe_layers=self.num_moe_layers // share,
+        )
 
     @property
     def draws_noise(self) -> bool:
@@ -118,21 +142,29 @@ class ModelConfig:
         return group
 
     def num_tokens(self, modality: str, shape: tuple[int, ...]) -> int:
-        """Tokens of one input of `shape` (no batch dim). ValueError if patches don't divide it."""
+        """Tokens of one input of `shape` (no batch dim).
+
+        Raises ValueError where patches don't divide it, and for more tokens than have positions.
+        """
         if modality == "text":
             if shape[0] > self.text_positions:
                 raise ValueError(
                     f"text length {shape[0]} exceeds the position table's {self.text_positions}"
                 )
             return shape[0]
-        dims, patch = {
-            "image": (shape[:2], self.patch[1:]),
-            "video": (shape[:3], self.patch),
-            "audio": (shape[:2], self.audio_patch),
+        dims, patch, buckets = {
+            "image": (shape[:2], self.patch[1:], self.vision_positions[1:]),
+            "video": (shape[:3], self.patch, self.vision_positions),
+            "audio": (shape[:2], self.audio_patch, self.audio_positions),
         }[modality]
-        if any(x % p for x, p in zip(dims, patch, strict=True)):
-            raise ValueError(f"{modality} input {dims} does not divide by the patch {patch}")
-        return math.prod(x // p for x, p in zip(dims, patch, strict=True))
+        check_divides(modality, dims, patch)
+        patches = tuple(x // p for x, p in zip(dims, patch, strict=True))
+        if any(n > most for n, most in zip(patches, buckets, strict=True)):
+            largest = tuple(n * p for n, p in zip(buckets, patch, strict=True))
+            raise ValueError(
+                f"{modality} input {dims} exceeds the position table; at most {largest} fits"
+            )
+        return math.prod(patches)
 
     def flops_per_token(self, num_tokens: int) -> float:
         """Forward multiply-adds x 2 of the encoder for one token among `num_tokens`, by formula.
@@ -150,6 +182,19 @@ class ModelConfig:
             + self.num_dense_layers * 2 * d * f
             + self.num_moe_layers * moe
         )
+
+
+def check_divides(what: str, dims: tuple[int, ...], patch: tuple[int, ...]) -> None:
+    """ValueError, naming the nearest sizes that fit, where `patch` does not divide `dims`."""
+    if all(x and x % p == 0 for x, p in zip(dims, patch, strict=True)):
+        return
+    below = tuple(x // p * p for x, p in zip(dims, patch, strict=True))
+    above = tuple(-(-max(x, 1) // p) * p for x, p in zip(dims, patch, strict=True))
+    fits = [fit for fit in (below, above) if all(fit)]
+    raise ValueError(
+        f"{what} input {dims} does not divide by the patch {patch}; "
+        f"{' or '.join(map(str, fits))} would"
+    )
 
 
 def _is_size(value: Any) -> bool:

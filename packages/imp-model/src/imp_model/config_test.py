@@ -116,7 +116,11 @@ def test_inputs_that_do_not_fit_are_quoted():
     config = size("imp-b")
     with pytest.raises(ValueError, match="text length 4097"):
         config.num_tokens("text", (4097,))
-    with pytest.raises(ValueError, match=r"image input \(250, 256\)"):
+    with pytest.raises(ValueError, match=r"image input \(250, 256\) .* \(256, 256\) would"):
         config.num_tokens("image", (250, 256, 3))
+    with pytest.raises(ValueError, match=r"video input \(16, 528, 512\) .* \(64, 512, 512\) fits"):
+        config.num_tokens("video", (16, 528, 512, 3))
+    with pytest.raises(ValueError, match=r"audio input \(1040, 128\) .* \(1024, 128\) fits"):
+        config.num_tokens("audio", (1040, 128))
     with pytest.raises(ValueError, match="'imp-xl' is unknown; one of imp-s"):
         size("imp-xl")

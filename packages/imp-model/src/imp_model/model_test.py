@@ -142,6 +142,37 @@ def test_abstract_has_the_shapes_that_create_makes(model, config):
     }
 
 
+def test_towers_have_parts_of_their_own(config, inputs):
+    names = {
+        "two_full": {"encoder/perception", "encoder/text"},
+        "three_full": {"encoder/vision", "encoder/audio", "encoder/text"},
+    }
+    for towers, parts in names.items():
+        model = Model.abstract(dataclasses.replace(config, towers=towers), pairs=PAIRS)
+        assert {name for name in model.parts if name.startswith("encoder")} == parts
+        for modality in inputs:
+            read = parts_for([modality], towers=towers)
+            assert len(parts & set(read)) == 1
+            # And a Model of these parts alone suffices.
+            alone = {modality: inputs[modality]}
+            jax.eval_shape(lambda m, x: m.encode(x), model.subset(read), alone)
+    with pytest.raises(
+        ValueError, match="num_dense_layers 1 can't be split among 2 towers; 0 or 2"
+    ):
+        dataclasses.replace(config, towers="two_split")
+
+
+def test_towers_of_one_towers_parameters_compute_the_same(model, inputs, encode):
+    parts = {name: part for name, part in model.parts.items() if name != "encoder"}
+    parts |= {f"encoder/{name}": model.parts["encoder"] for name in ("perception", "text")}
+    towers = Model(dataclasses.replace(model.config, towers="two_full"), parts)
+    # Of as many tokens: with one tower they pass it as one batch.
+    inputs = {"image": inputs["image"], "text": inputs["text"][:, :4]}
+    want, got = encode(model, inputs), encode(towers, inputs)
+    for modality in inputs:
+        np.testing.assert_allclose(got[modality], want[modality], atol=1e-5)
+
+
 def test_an_unknown_modality_is_quoted(config):
     with pytest.raises(ValueError, match="'smell' is unknown; one of image"):
         Model.create(config, pairs=[("image", "smell")])

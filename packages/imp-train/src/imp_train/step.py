@@ -11,6 +11,7 @@ from imp_data.batch import Batch
 from imp_model.config import ModelConfig
 from imp_model.model import Model
 from imp_model.router_losses import auxiliary_loss
+from imp_model.towers import through_towers
 from imp_train import optimizer
 from imp_train.config import Experiment
 from imp_train.optimizer import Parts
@@ -34,6 +35,11 @@ def signature(config: ModelConfig, task: Task, variant: Variant) -> tuple[Any, .
         variant.batch_size,
         drop,
     )
+
+
+def parts_of(config: ModelConfig, task: Task) -> tuple[str, ...]:
+    """The names of the parts that a step of `task` reads and moves, sorted."""
+    return through_towers(config.towers, task.objective.parts, task.objective.modalities)
 
 
 def make_gradients(experiment: Experiment, task: Task, variant: Variant) -> jax.stages.Wrapped:
@@ -71,7 +77,7 @@ def take_step(
 
     Parts that the task does not use, and their moments, are neither read nor written.
     """
-    names = task.objective.parts
+    names = parts_of(experiment.model, task)
     grads, controls, metrics = gradients(
         {name: state.parts[name] for name in names},
         batch.inputs,

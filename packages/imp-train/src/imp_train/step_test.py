@@ -14,7 +14,7 @@ from imp_train.conftest import IMAGE, MODEL, TEXT
 from imp_train.inputs import Choice, Inputs, load_datasets
 from imp_train.loop import classifiers, initial_state
 from imp_train.objectives import NCE, SCE
-from imp_train.step import groups_of, make_gradients, signature, take_step
+from imp_train.step import groups_of, make_gradients, parts_of, signature, take_step
 from imp_train.tasks import Task, Variant
 
 
@@ -112,6 +112,24 @@ def test_the_routers_auxiliary_losses_are_trained(make):
     added = 100 * metrics["image/importance_loss"] + 50 * metrics["image/load_loss"]
     assert added.shape == (1,)
     np.testing.assert_allclose(total - loss, added.sum(), rtol=1e-4)
+
+
+def test_a_step_of_one_tower_leaves_the_others(make):
+    experiment = make(model=dataclasses.replace(MODEL, towers="three_full"))
+    pictures, classes = experiment.tasks
+    state = initial_state(experiment, {"colours": ("blue", "red")})
+    encoders = {
+        task.name: {p for p in parts_of(experiment.model, task) if p.startswith("encoder")}
+        for task in (pictures, classes)
+    }
+    assert encoders["classes"] == {"encoder/vision"}
+    assert encoders["pictures"] == {"encoder/vision", "encoder/text"}
+    parts = {name: state.parts[name] for name in parts_of(experiment.model, classes)}
+    image = jax.ShapeDtypeStruct((4, 16, 16, 3), np.uint8)
+    groups = jax.ShapeDtypeStruct((4,), np.int32)
+    gradients = make_gradients(experiment, classes, classes.variants[0])
+    grads, _, _ = jax.eval_shape(gradients, parts, {"image": image}, groups, jax.random.key(0))
+    assert set(grads) == set(parts)
 
 
 def test_signatures_tell_programs_apart_and_not_tasks():
