@@ -46,8 +46,8 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def parameters(config: ModelConfig) -> dict[str, Any]:
-    """`heads` are those of the paper's three contrasts. A token's parameters are those that its
-    products use: of the experts, as many as take it on average."""
+    """`heads` are those of the paper's three contrasts. A token's parameters are what it may meet
+    on its way to the pooled projection: of the experts, as many as take it on average."""
     parts = Model.abstract(config, pairs=PAIRS).parts
     sums = {part: num_parameters(parts[part]) for part in parts}
     leaves = flatten({part: parts[part] for part in parts if part.startswith(ENCODER)})
@@ -58,7 +58,7 @@ def parameters(config: ModelConfig) -> dict[str, Any]:
     def total(*prefixes: str) -> int:
         return sum(n for part, n in sums.items() if part.startswith(prefixes))
 
-    backbone, whole = total(ENCODER), sum(sums.values())
+    backbone, whole, heads = total(ENCODER), sum(sums.values()), total("head/", "temperature/")
     share = config.capacity_factor * (config.top_k if config.router == "tokens_choose" else 1)
     idle = experts * (1 - min(1.0, share / config.num_experts))
     if config.num_towers > 1:
@@ -69,12 +69,12 @@ def parameters(config: ModelConfig) -> dict[str, Any]:
             "of which experts": experts,
             "embedders": total("embedder/"),
             "projections": total("projection/"),
-            "heads": total("head/", "temperature/"),
+            "heads": heads,
             "total": whole,
         },
         "parameters_per_token": {
             "backbone": round(backbone - idle),
-            "total": round(whole - idle),
+            "total": round(whole - heads - idle),
         },
         # Both in float32; Adam keeps two moments.
         "memory": {"parameters": 4 * whole, "moments": 8 * whole},

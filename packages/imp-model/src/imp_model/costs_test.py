@@ -15,7 +15,7 @@ from imp_model.model import Model
 
 # Millions: the paper's Table 1 and text, ViT-L's for the dense L, and the widths' own for S.
 BACKBONE = {"imp-b": 86, "imp-l": 300, "imp-moe-l": 1810}
-PER_TOKEN = {"imp-b": 86, "imp-moe-b": 90, "imp-moe-l": 350}
+PER_TOKEN = {"imp-b": 86, "imp-moe-b": 90}
 
 
 @pytest.mark.parametrize("name", ["imp-s", "imp-moe-s", "imp-b", "imp-moe-b", "imp-l", "imp-moe-l"])
@@ -38,7 +38,9 @@ def test_the_papers_table(name):
         assert counts["backbone"] == pytest.approx(BACKBONE[name] * 1e6, rel=0.02)
     if name in PER_TOKEN:
         per_token = found["parameters_per_token"]
-        assert per_token["backbone"] < PER_TOKEN[name] * 1.02e6 < per_token["total"] * 1.1
+        assert per_token["backbone"] < PER_TOKEN[name] * 1.02e6 < per_token["total"]
+    if name == "imp-moe-l":
+        assert found["parameters_per_token"]["total"] == pytest.approx(350e6, rel=0.02)
     assert found["memory"] == {
         "parameters": 4 * counts["total"],
         "moments": 8 * counts["total"],
