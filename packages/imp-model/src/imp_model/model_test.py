@@ -9,6 +9,8 @@ import pytest
 
 from imp_model.bundle import flatten
 from imp_model.conftest import CLASSIFIERS, PAIRS
+from imp_model.encoder import Encoder
+from imp_model.init import Init
 from imp_model.model import Model, parts_for
 
 
@@ -162,13 +164,21 @@ def test_towers_have_parts_of_their_own(config, inputs):
         dataclasses.replace(config, towers="two_split")
 
 
-def test_towers_of_one_towers_parameters_compute_the_same(model, inputs, encode):
-    parts = {name: part for name, part in model.parts.items() if name != "encoder"}
-    parts |= {f"encoder/{name}": model.parts["encoder"] for name in ("perception", "text")}
-    towers = Model(dataclasses.replace(model.config, towers="two_full"), parts)
-    # Of as many tokens: with one tower they pass it as one batch.
+def test_each_modality_passes_its_own_tower(model, inputs, encode):
+    """As it passes a model of that one tower."""
+    other = Encoder(model.config, Init.seeded(7, "encoder"))
+    rest = {name: part for name, part in model.parts.items() if name != "encoder"}
+    towers = Model(
+        dataclasses.replace(model.config, towers="two_full"),
+        rest | {"encoder/perception": model.parts["encoder"], "encoder/text": other},
+    )
+    # Of as many tokens: in one tower they would share a batch.
     inputs = {"image": inputs["image"], "text": inputs["text"][:, :4]}
-    want, got = encode(model, inputs), encode(towers, inputs)
+    got = encode(towers, inputs)
+    want = {
+        "image": encode(model, inputs)["image"],
+        "text": encode(Model(model.config, rest | {"encoder": other}), inputs)["text"],
+    }
     for modality in inputs:
         np.testing.assert_allclose(got[modality], want[modality], atol=1e-5)
 
