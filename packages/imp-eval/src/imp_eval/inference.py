@@ -36,7 +36,7 @@ class Encoder:
         """Raises ValueError for a bundle that can't be served, saying why."""
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size} must be at least 1")
-        if bundle.config.routing_group == "batch" and batch_size > 1:
+        if bundle.config.routing_group != "example" and batch_size > 1:
             raise ValueError(
                 "this bundle routes tokens across the batch, so that an embedding would depend on "
                 "its company; use batch size 1"
@@ -109,7 +109,7 @@ class Encoder:
     def _compiled(self, key: str | Pair) -> Callable[..., jax.Array]:
         if isinstance(key, str):
             view = self.views[key]
-            names = set(parts_for([key]))
+            names = set(parts_for([key], towers=self._model.config.towers))
             shape = jax.ShapeDtypeStruct((self.batch_size, *view.shape), view.dtype)
         else:
             names = {head_part(*key)}

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float
 
 from imp_model.config import ModelConfig
@@ -24,13 +25,17 @@ class Attention(nnx.Module):
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None
     ) -> Float[Array, "b n d"]:
         b, n, d = x.shape
-        qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, d // self.num_heads)
+        qkv = checkpoint_name(self.qkv(x), "qkv").reshape(
+            b, n, 3, self.num_heads, d // self.num_heads
+        )
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         q, k = self.q_norm(q), self.k_norm(k)
         logits = jnp.einsum("bnak,bmak->banm", q, k, preferred_element_type=jnp.float32)
         logits = logits * (d // self.num_heads) ** -0.5
         if mask is not None:
-            logits = jnp.where(mask[:, None, None, :], logits, -jnp.inf)
+            # Finite: a row that is all padding would else be 0 / 0.
+            lowest = jnp.finfo(logits.dtype).min
+            logits = jnp.where(mask[:, None, None, :], logits, lowest)
         weights = jax.nn.softmax(logits, axis=-1).astype(x.dtype)
         y = jnp.einsum("banm,bmak->bnak", weights, v)
         return self.out(y.reshape(b, n, d))

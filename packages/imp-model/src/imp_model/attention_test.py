@@ -1,8 +1,11 @@
-"""Attention, LayerNorm and GELU against plain NumPy."""
+"""Attention, LayerNorm and GELU against PyTorch's (a golden file) and plain NumPy."""
+
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from imp_model.attention import Attention
 from imp_model.init import Init
@@ -13,6 +16,30 @@ def normed(x, scale):
     x = x.astype(np.float64)
     x = x - x.mean(-1, keepdims=True)
     return x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-6) * scale
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(Path(__file__).parent / "goldens" / "from_torch.npz") as arrays:
+        return dict(arrays)
+
+
+def test_attention_is_pytorchs(config, golden):
+    layer = Attention(config, Init.seeded(0, "attention"))
+    layer.qkv.kernel[...] = jnp.asarray(golden["qkv"])
+    layer.out.kernel[...] = jnp.asarray(golden["out"])
+    layer.q_norm.scale[...] = jnp.asarray(golden["q_scale"])
+    layer.k_norm.scale[...] = jnp.asarray(golden["k_scale"])
+    got = jax.jit(layer)(golden["x"], golden["mask"])
+    np.testing.assert_allclose(got, golden["attention"], rtol=1e-4, atol=1e-5)
+
+
+def test_layer_norm_and_gelu_are_pytorchs(golden):
+    layer = LayerNorm(golden["x"].shape[-1], Init.seeded(0, "norm"))
+    layer.scale[...] = jnp.asarray(golden["scale"])
+    norm, activation = jax.jit(lambda layer, x: (layer(x), gelu(x)))(layer, golden["x"])
+    np.testing.assert_allclose(norm, golden["layer_norm"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(activation, golden["gelu"], rtol=1e-5, atol=1e-6)
 
 
 def test_attention_by_its_formula(config):

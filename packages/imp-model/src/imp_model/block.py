@@ -2,7 +2,7 @@
 
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Key
 
 from imp_model.attention import Attention
 from imp_model.config import ModelConfig
@@ -22,12 +22,15 @@ class Block(nnx.Module):
         self.ffn = (MoE if moe else FeedForward)(config, init)
 
     def __call__(
-        self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None
+        self,
+        x: Float[Array, "b n d"],
+        mask: Bool[Array, "b n"] | None,
+        key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
         x = x + checkpoint_name(self.attention(self.attention_norm(x), mask), "attention_out")
         y = self.ffn_norm(x)
         if isinstance(self.ffn, MoE):
-            y, metrics = self.ffn(y, mask)
+            y, metrics = self.ffn(y, mask, key)
         else:
             y, metrics = self.ffn(y), {}
-        return x + checkpoint_name(y, "ffn_out"), metrics
+        return x + y, metrics

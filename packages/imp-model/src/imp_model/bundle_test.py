@@ -48,6 +48,37 @@ def test_round_trip(save, config):
     assert jax.tree.structure(dict(model.parts)) == jax.tree.structure(dict(loaded.model.parts))
 
 
+def test_towers_round_trip(config, tmp_path):
+    towers = dataclasses.replace(config, towers="two_full")
+    model = Model.create(towers, pairs=PAIRS, seed=0)
+    path = tmp_path / "towers"
+    bundle.save(
+        path,
+        model,
+        pairs=PAIRS,
+        classifiers={},
+        views={},
+        tokenizer=None,
+        metadata={},
+    )
+    loaded = bundle.load(path)
+    assert loaded.config == towers
+    ours, theirs = flatten(model.parts), flatten(loaded.model.parts)
+    assert {"encoder/text/moe/ffn/up", "encoder/perception/norm/scale"} <= set(theirs)
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name])
+
+
+def test_a_bundle_older_than_a_field_is_read_with_its_default(save, config):
+    path, _ = save()
+    file = path / "bundle.json"
+    index = json.loads(file.read_text())
+    for name in ("router", "top_k", "towers", "moe_placement", "layers", "router_noise"):
+        del index["config"][name]
+    file.write_text(json.dumps(index))
+    assert bundle.load(path).config == config
+
+
 def test_parameter_names_are_of_our_own_making(save):
     names = flatten(save()[1].parts)
     assert {"encoder/moe/ffn/up", "head/image>text/up/kernel", "classifier/animals/kernel"} <= set(

@@ -4,61 +4,12 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
-from imp_model.bundle import flatten
-from imp_model.config import SIZES, ModelConfig, size
-from imp_model.model import Model, num_parameters
-
-# The paper's inputs; audio is the released code's 8.192 s.
-INPUTS: dict[str, tuple[int, ...]] = {
-    "image": (256, 256, 3),
-    "video": (16, 256, 256, 3),
-    "audio": (128, 128),
-    "text": (16,),
-}
-
-
-def describe(name: str) -> dict[str, Any]:
-    """Counts of a size: `parameters` by part, `parameters_per_token`, `inputs` by modality.
-
-    Forward FLOPs are the encoder's by formula. A token's parameters are those that its products
-    use: of the experts, as many as take it on average. Raises ValueError for an unknown size.
-    """
-    config = size(name)
-    parts = Model.abstract(config, pairs=[]).parts
-    sums = {part: num_parameters(parts[part]) for part in parts}
-    encoder = flatten({"encoder": parts["encoder"]})
-    experts = sum(
-        encoder[f"encoder/moe/ffn/{kernel}"].size
-        for kernel in ("up", "down")
-        if config.num_moe_layers
-    )
-    idle = experts * (1 - min(1.0, config.capacity_factor / config.num_experts))
-    return {
-        "name": name,
-        "config": dataclasses.asdict(config),
-        "parameters": {
-            "encoder": sums["encoder"],
-            "of which experts": experts,
-            "embedders": sum(n for part, n in sums.items() if part.startswith("embedder/")),
-            "projections": sum(n for part, n in sums.items() if part.startswith("projection/")),
-            "total": sum(sums.values()),
-        },
-        "parameters_per_token": {
-            "encoder": round(sums["encoder"] - idle),
-            "total": round(sum(sums.values()) - idle),
-        },
-        "inputs": {m: _cost(config, m, shape) for m, shape in INPUTS.items()},
-    }
-
-
-def _cost(config: ModelConfig, modality: str, shape: tuple[int, ...]) -> dict[str, Any]:
-    tokens = config.num_tokens(modality, shape)
-    flops = tokens * config.flops_per_token(tokens)
-    return {"shape": list(shape), "tokens": tokens, "forward_gflops": round(flops / 1e9, 3)}
+from imp_model.config import SIZES
+from imp_model.costs import describe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +26,7 @@ class List:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Describe:
-    """Print a size's parameters and FLOPs; nothing is allocated."""
+    """Print a size's parameters, FLOPs and memory; nothing is allocated."""
 
     name: Annotated[str, tyro.conf.Positional]
     """One of `imp-model list`."""
@@ -92,13 +43,18 @@ class Describe:
             print(f"  {part:18} {count / 1e6:10.2f} M")
         per_token = found["parameters_per_token"]
         print(f"  {'per token':18} {per_token['total'] / 1e6:10.2f} M", end="")
-        print(f"  ({per_token['encoder'] / 1e6:.2f} M of the encoder)")
-        print("forward, one example through the encoder")
+        print(f"  ({per_token['backbone'] / 1e6:.2f} M of the backbone)")
+        fixed = found["memory"]
+        print(f"memory: parameters {fixed['parameters'] / 2**30:.2f} GiB, Adam's moments ", end="")
+        print(f"{fixed['moments'] / 2**30:.2f} GiB")
+        print("one example forward, and what is kept of it for backward, by `remat`")
         for modality, cost in found["inputs"].items():
             shape = "x".join(map(str, cost["shape"]))
+            kept = cost["activation_bytes"].items()
             print(
-                f"  {modality:6} {shape:14} {cost['tokens']:5} tokens "
-                f"{cost['forward_gflops']:10.2f} GFLOPs"
+                f"  {modality:6} {shape:12} {cost['tokens']:5} tokens "
+                f"{cost['forward_gflops']:9.2f} GFLOPs  MiB: "
+                + ", ".join(f"{remat} {n / 2**20:.1f}" for remat, n in kept)
             )
 
 

@@ -18,11 +18,12 @@ def test_describe_as_json_agrees_with_the_paper(capsys, name, per_token):
     assert main(["describe", name, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     counts = found["parameters"]
-    assert counts["total"] == counts["encoder"] + counts["embedders"] + counts["projections"]
+    names = ("backbone", "embedders", "projections", "heads")
+    assert counts["total"] == sum(counts[name] for name in names)
     assert counts["of which experts"] == found["config"]["num_moe_layers"] * (
         found["config"]["num_experts"] * 2 * found["config"]["width"] * found["config"]["mlp"]
     )
-    low, high = found["parameters_per_token"]["encoder"], found["parameters_per_token"]["total"]
+    low, high = found["parameters_per_token"]["backbone"], found["parameters_per_token"]["total"]
     assert low < per_token * 1e6 < 1.05 * high
     assert found["inputs"]["video"]["tokens"] == 1024
     assert (
@@ -36,6 +37,7 @@ def test_describe_prints_a_table_for_every_size(capsys):
         out = capsys.readouterr().out
         assert out.startswith(f"{name}: parameters\n")
         assert "GFLOPs" in out
+        assert "Adam's moments" in out
 
 
 def test_an_unknown_size_is_one_line(capsys):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from imp_model.config import ModelConfig
+from imp_model.config import ModelConfig, check_divides
 from imp_model.drop_token import kept_indices
 from imp_model.init import Init
 from imp_model.layers import Linear
@@ -37,10 +37,7 @@ class AudioEmbedder(nnx.Module):
         c = self.config
         pt, pf = c.audio_patch
         b, frames, mels = spectrogram.shape
-        if frames % pt or mels % pf:
-            raise ValueError(
-                f"audio input {(frames, mels)} does not divide by the patch {(pt, pf)}"
-            )
+        check_divides("audio", (frames, mels), (pt, pf))
         x = (spectrogram - _MEAN) / _STD
         x = x.reshape(b, frames // pt, pt, mels // pf, pf).transpose(0, 1, 3, 2, 4)
         x = x.reshape(b, -1, pt * pf)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key, UInt8
 
-from imp_model.config import ModelConfig
+from imp_model.config import ModelConfig, check_divides
 from imp_model.drop_token import kept_indices
 from imp_model.init import Init
 from imp_model.layers import Linear
@@ -18,10 +18,7 @@ def tubelets(
     """[b, n, pt*ph*pw*3], tokens in (t, h, w) order, values in (t, h, w, channel) order."""
     b, frames, height, width, _ = video.shape
     pt, ph, pw = patch
-    if frames % pt or height % ph or width % pw:
-        raise ValueError(
-            f"vision input {(frames, height, width)} does not divide by the patch {patch}"
-        )
+    check_divides("vision", (frames, height, width), patch)
     t, h, w = frames // pt, height // ph, width // pw
     x = video.reshape(b, t, pt, h, ph, w, pw, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)
     return x.reshape(b, t * h * w, pt * ph * pw * 3)

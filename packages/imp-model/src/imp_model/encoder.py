@@ -1,20 +1,18 @@
-"""The modality-agnostic encoder: a dense stack, then a MoE stack, each one `lax.scan`."""
+"""The modality-agnostic encoder: dense and MoE blocks, each stack one `lax.scan`."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Key
 
+from imp_model import remat
 from imp_model.block import Block
 from imp_model.config import ModelConfig
 from imp_model.init import Init
 from imp_model.layers import LayerNorm
-
-_REMAT: dict[str, Callable[..., bool] | None] = {
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "named": jax.checkpoint_policies.save_only_these_names("attention_out", "ffn_out"),
-}
 
 
 class Encoder(nnx.Module):
@@ -29,16 +27,48 @@ class Encoder(nnx.Module):
         self.norm = LayerNorm(config.width, init)
 
     def __call__(
-        self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None
+        self,
+        x: Float[Array, "b n d"],
+        mask: Bool[Array, "b n"] | None,
+        key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
-        def body(x: Array, layer: Block) -> tuple[Array, dict[str, Array]]:
-            return layer(x, mask)
+        """`key` draws the routers' noise in training, where they have any."""
+        c = self.config
+        keys = None
+        if key is not None and c.num_moe_layers:
+            keys = jax.random.split(key, c.num_moe_layers)
+        # Each run is scanned: what one of its steps passes is a block of every stack in it.
+        runs = [{"dense": self.dense}, {"moe": self.moe, "key": keys}]
+        if c.moe_placement == "every_second":
+            runs = [runs[0] | runs[1]]
 
-        if self.config.remat != "none":
-            body = jax.checkpoint(body, policy=_REMAT[self.config.remat], prevent_cse=False)
+        def block(x: Array, layer: Block, key: Array | None) -> tuple[Array, dict[str, Array]]:
+            return layer(x, mask, key)
+
+        if c.remat != "none":
+            # A scan's body is safe from common subexpressions; unrolled layers are not.
+            block = jax.checkpoint(
+                block, policy=remat.policy(c.remat), prevent_cse=c.layers == "unroll"
+            )
+
+        def step(x: Array, layers: dict[str, Any]) -> tuple[Array, dict[str, Array]]:
+            metrics: dict[str, Array] = {}
+            for name in ("dense", "moe"):
+                if layers.get(name) is not None:
+                    x, metrics = block(x, layers[name], layers.get("key"))
+            return x, metrics
+
         metrics: dict[str, Array] = {}
-        if self.dense is not None:
-            x, _ = jax.lax.scan(body, x, self.dense)
-        if self.moe is not None:
-            x, metrics = jax.lax.scan(body, x, self.moe)
+        for run in runs:
+            if jax.tree.leaves(run):
+                x, metrics = (jax.lax.scan if c.layers == "scan" else _unrolled)(step, x, run)
         return self.norm(x), metrics
+
+
+def _unrolled(step: Callable[..., Any], x: Array, stack: Any) -> tuple[Array, Any]:
+    """`lax.scan`, written out: for comparison, as it takes so much longer to compile."""
+    found = []
+    for i in range(len(jax.tree.leaves(stack)[0])):
+        x, metrics = step(x, jax.tree.map(lambda leaf, i=i: leaf[i], stack))
+        found.append(metrics)
+    return x, jax.tree.map(lambda *values: jnp.stack(values), *found)

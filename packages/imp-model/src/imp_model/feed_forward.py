@@ -1,6 +1,7 @@
 """The dense feed-forward network: tanh-GELU between two bias-free products."""
 
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from imp_model.config import ModelConfig
@@ -16,4 +17,4 @@ class FeedForward(nnx.Module):
         self.down = Linear(config.mlp, config.width, init, axes=("mlp", "embed"))
 
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-        return self.down(gelu(self.up(x)))
+        return self.down(gelu(checkpoint_name(self.up(x), "ffn_up")))

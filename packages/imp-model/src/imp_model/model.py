@@ -1,7 +1,7 @@
 """Model: embedders, the encoder and heads, as named parts that a step can take alone."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from imp_model.encoder import Encoder
 from imp_model.heads import ContrastiveHead, Temperature, masked_mean
 from imp_model.init import Init
 from imp_model.layers import Linear
+from imp_model.towers import ENCODER, through_towers, tower_of, tower_parts
 
 Pair = tuple[str, str]
 _EMBEDDERS = {"vision": VisionEmbedder, "audio": AudioEmbedder, "text": TextEmbedder}
@@ -34,8 +35,9 @@ def classifier_part(name: str) -> str:
 
 
 class Model(nnx.Module):
-    """Parts, by name: `encoder`, `embedder/…`, `projection/…`, `head/a>b`, `temperature/a-b`,
-    `classifier/NAME`. A Model holding only some parts computes whatever those suffice for."""
+    """Parts, by name: `encoder` (with several towers `encoder/TOWER`), `embedder/…`,
+    `projection/…`, `head/a>b`, `temperature/a-b`, `classifier/NAME`. A Model holding only some
+    parts computes whatever those suffice for."""
 
     def __init__(self, config: ModelConfig, parts: Mapping[str, nnx.Module]) -> None:
         self.config = config
@@ -100,11 +102,15 @@ class Model(nnx.Module):
                 tokens[modality] = part(values, drop=ratio, key=own)
                 masks[modality] = None
         pooled, metrics = {}, {}
-        for group in self._batches(tokens):
+        for number, group in enumerate(self._batches(tokens)):
             own_masks = [masks[m] for m in group]
             joined = jnp.concatenate([tokens[m] for m in group])
             mask = None if all(m is None for m in own_masks) else _join(own_masks, tokens, group)
-            encoded, routers = self.parts["encoder"](joined, mask)
+            noise = None
+            if key is not None and self.config.draws_noise:
+                noise = jax.random.fold_in(key, len(inputs) + number)
+            tower = self.parts[tower_of(self.config.towers, group[0])]
+            encoded, routers = tower(joined, mask, noise)
             start = 0
             for modality in group:
                 end = start + len(tokens[modality])
@@ -121,7 +127,8 @@ class Model(nnx.Module):
         groups: dict[object, list[str]] = {}
         for modality, x in tokens.items():
             mixable = self.config.routing_group == "example"
-            groups.setdefault(x.shape[1] if mixable else modality, []).append(modality)
+            alike = (tower_of(self.config.towers, modality), x.shape[1])
+            groups.setdefault(alike if mixable else modality, []).append(modality)
         return list(groups.values())
 
     def embed(self, modality: str, inputs: Num[Array, "b ..."], pair: Pair) -> Float[Array, "b d"]:
@@ -156,7 +163,7 @@ def _makers(
         return ContrastiveHead(w, init)
 
     makers: dict[str, Callable[[Init], nnx.Module]] = {
-        "encoder": lambda init: Encoder(config, init)
+        name: functools.partial(Encoder, config.tower) for name in tower_parts(config.towers)
     }
     for name, kind in _EMBEDDERS.items():
         makers[f"embedder/{name}"] = functools.partial(kind, config)
@@ -180,17 +187,21 @@ def _join(
 
 
 def parts_for(
-    modalities: Iterable[str], *, pairs: Sequence[Pair] = (), classifier: str | None = None
+    modalities: Collection[str],
+    *,
+    pairs: Sequence[Pair] = (),
+    classifier: str | None = None,
+    towers: str = "one",
 ) -> tuple[str, ...]:
     """The names of the parts that a computation over these reads, sorted."""
-    names = {"encoder"}
+    names = {ENCODER}
     for modality in modalities:
         names |= {f"embedder/{EMBEDDER_OF[modality]}", f"projection/{EMBEDDER_OF[modality]}"}
     for a, b in pairs:
         names |= {head_part(a, b), head_part(b, a), temperature_part((a, b))}
     if classifier is not None:
         names.add(classifier_part(classifier))
-    return tuple(sorted(names))
+    return through_towers(towers, names, modalities)
 
 
 def num_parameters(tree: object) -> int:

@@ -144,20 +144,43 @@ def test_abstract_has_the_shapes_that_create_makes(model, config):
     }
 
 
-def test_rematerialisation_changes_no_gradient(config):
-    config = dataclasses.replace(config, num_moe_layers=0)
-    x = np.random.default_rng(0).normal(size=(1, 3, config.width)).astype(np.float32)
+def test_towers_have_parts_of_their_own(config, inputs):
+    names = {
+        "two_full": {"encoder/perception", "encoder/text"},
+        "three_full": {"encoder/vision", "encoder/audio", "encoder/text"},
+    }
+    for towers, parts in names.items():
+        model = Model.abstract(dataclasses.replace(config, towers=towers), pairs=PAIRS)
+        assert {name for name in model.parts if name.startswith("encoder")} == parts
+        for modality in inputs:
+            read = parts_for([modality], towers=towers)
+            assert len(parts & set(read)) == 1
+            # And a Model of these parts alone suffices.
+            alone = {modality: inputs[modality]}
+            jax.eval_shape(lambda m, x: m.encode(x), model.subset(read), alone)
+    with pytest.raises(
+        ValueError, match="num_dense_layers 1 can't be split among 2 towers; 0 or 2"
+    ):
+        dataclasses.replace(config, towers="two_split")
 
-    def grads(config):
-        def score(encoder, x):
-            return (encoder(x, None)[0] ** 3).sum()
 
-        encoder = Encoder(config, Init.seeded(0, "encoder"))
-        return jax.tree.leaves(jax.jit(jax.grad(score))(encoder, x))
-
-    plain, again = grads(config), grads(dataclasses.replace(config, remat="named"))
-    for a, b in zip(plain, again, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+def test_each_modality_passes_its_own_tower(model, inputs, encode):
+    """As it passes a model of that one tower."""
+    other = Encoder(model.config, Init.seeded(7, "encoder"))
+    rest = {name: part for name, part in model.parts.items() if name != "encoder"}
+    towers = Model(
+        dataclasses.replace(model.config, towers="two_full"),
+        rest | {"encoder/perception": model.parts["encoder"], "encoder/text": other},
+    )
+    # Of as many tokens: in one tower they would share a batch.
+    inputs = {"image": inputs["image"], "text": inputs["text"][:, :4]}
+    got = encode(towers, inputs)
+    want = {
+        "image": encode(model, inputs)["image"],
+        "text": encode(Model(model.config, rest | {"encoder": other}), inputs)["text"],
+    }
+    for modality in inputs:
+        np.testing.assert_allclose(got[modality], want[modality], atol=1e-5)
 
 
 def test_an_unknown_modality_is_quoted(config):

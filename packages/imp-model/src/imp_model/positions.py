@@ -25,7 +25,8 @@ class FactorisedPositions(nnx.Module):
         for table, size, buckets in zip(self.tables, sizes, self.buckets, strict=True):
             if size > buckets:
                 raise ValueError(
-                    f"{sizes} patches exceed the position table's {self.buckets} buckets"
+                    f"{sizes} patches exceed the position table's {self.buckets}; at most that "
+                    "many fit"
                 )
             index = np.arange(size) * buckets // size
             total = (total[:, None] + table[...][index][None]).reshape(-1, total.shape[-1])

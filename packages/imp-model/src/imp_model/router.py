@@ -1,29 +1,49 @@
-"""Experts-choose routing (IMP section 4.1): each expert takes its top-c tokens of a group."""
+"""Routing (IMP section 4.1): which tokens each expert takes of a group, and with what gate.
+
+Experts-choose is the paper's: each expert takes its top-c tokens. Tokens-choose (V-MoE, Riquelme
+et al. 2021) is its comparison: each token names its top-k experts, and an expert that more than c
+tokens name takes the first c by priority. Both fill the same [expert, slot] table.
+"""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Bool, Float, Int, Key
 
+from imp_model import router_losses
 from imp_model.config import ModelConfig
 from imp_model.init import Init
 
 
-class ExpertsChoose(nnx.Module):
-    """A bias-free float32 projection and a softmax over experts; the gate is not renormalised."""
+class Routing(NamedTuple):
+    """Slot by slot the token an expert takes and its gate, 0 where the slot is left over."""
+
+    token: Int[Array, "g e c"]
+    gates: Float[Array, "g e c"]
+    metrics: dict[str, Array]
+
+
+class Router(nnx.Module):
+    """A bias-free float32 projection and a softmax over experts; the gate is not renormalised.
+
+    Padding is never chosen, takes no capacity and has no gate. `key` draws tokens-choose's noise;
+    without one (in evaluation) there is none, and no load loss.
+    """
 
     def __init__(self, config: ModelConfig, init: Init) -> None:
         self.config = config
         self.kernel = init.normal((config.width, config.num_experts), 0.02, ("embed", None))
 
     def __call__(
-        self, x: Float[Array, "g n d"], mask: Bool[Array, "g n"] | None
-    ) -> tuple[Int[Array, "g e c"], Float[Array, "g e c"], dict[str, Array]]:
-        """Token indices and gates, expert by expert, and the router's metrics.
-
-        Padding is masked before the top-c and its gate is zero, so it can neither win a slot
-        from a token nor add to the output where slots are left over.
-        """
+        self,
+        x: Float[Array, "g n d"],
+        mask: Bool[Array, "g n"] | None,
+        key: Key[Array, ""] | None = None,
+    ) -> Routing:
+        c, capacity = self.config, self.config.capacity(x.shape[1])
         # HIGHEST: a router in reduced precision flips slots.
         logits = jnp.einsum(
             "gnd,de->gen",
@@ -31,26 +51,86 @@ class ExpertsChoose(nnx.Module):
             self.kernel[...],
             precision=jax.lax.Precision.HIGHEST,
         )
-        probs = jax.nn.softmax(logits, axis=1)
-        if mask is not None:
-            probs = jnp.where(mask[:, None, :], probs, -jnp.inf)
-        gates, index = jax.lax.top_k(probs, self.config.capacity(x.shape[1]))
-        gates = jnp.where(jnp.isfinite(gates), gates, 0.0)
-        return index, gates, _metrics(probs, index, gates, mask)
+        losses: dict[str, Array] = {}
+        if c.router == "experts_choose":
+            probs = jax.nn.softmax(logits, axis=1)
+            token, live = experts_choose(probs, mask, capacity)
+        else:
+            std = c.router_noise / c.num_experts if key is not None else 0.0
+            noisy = logits
+            if key is not None and std:
+                noisy = logits + std * jax.random.normal(key, logits.shape)
+            probs = jax.nn.softmax(noisy, axis=1)
+            token, live = tokens_choose(
+                probs, mask, capacity, top_k=c.top_k, priority=c.capacity_priority
+            )
+            losses = router_losses.losses(c, logits, noisy, std, mask)
+        # Named for rematerialisation: probabilities recomputed with another rounding could flip a
+        # slot, and the gradient would be that of another routing.
+        token, live = checkpoint_name((token, live), "routing")
+        gates = jnp.where(live, jnp.take_along_axis(probs, token, axis=2), 0.0)
+        return Routing(token, gates, _metrics(probs, token, gates, mask) | losses)
+
+
+def experts_choose(
+    probs: Float[Array, "g e n"], mask: Bool[Array, "g n"] | None, capacity: int
+) -> tuple[Int[Array, "g e c"], Bool[Array, "g e c"]]:
+    """Each expert's `capacity` most probable tokens, and which slots hold one."""
+    probs = jax.lax.stop_gradient(probs)
+    if mask is not None:
+        probs = jnp.where(mask[:, None, :], probs, -jnp.inf)
+    best, token = jax.lax.top_k(probs, capacity)
+    return token, jnp.isfinite(best)
+
+
+def tokens_choose(
+    probs: Float[Array, "g e n"],
+    mask: Bool[Array, "g n"] | None,
+    capacity: int,
+    *,
+    top_k: int,
+    priority: str,
+) -> tuple[Int[Array, "g e c"], Bool[Array, "g e c"]]:
+    """Each token's `top_k` most probable experts, as far as these have slots.
+
+    All first choices come before any second. Among equals, `priority="order"` serves tokens as they
+    stand, so that the last of an input go without; "score" serves the most decided first (V-MoE's
+    batch priority, here within a group).
+    """
+    g, e, n = probs.shape
+    probs = jax.lax.stop_gradient(probs)
+    best, choice = jax.lax.top_k(probs.transpose(0, 2, 1), top_k)
+    named = choice[..., None] == jnp.arange(e)
+    rank = (named * jnp.arange(top_k)[:, None]).sum(2)
+    chosen = named.any(2)
+    if mask is not None:
+        chosen &= mask[..., None]
+    place = jnp.broadcast_to(jnp.arange(n), (g, n))
+    if priority == "score":
+        # The inverse of a permutation is its argsort.
+        place = jnp.argsort(jnp.argsort(-best[..., 0], axis=1), axis=1)
+    # Positive integers, larger where served sooner; 0 for whom the expert is not named by.
+    urgency = jnp.where(chosen, top_k * n - (rank * n + place[..., None]), 0)
+    served, token = jax.lax.top_k(urgency.transpose(0, 2, 1), capacity)
+    return token, served > 0
 
 
 def _metrics(
     probs: Float[Array, "g e n"],
-    index: Int[Array, "g e c"],
+    token: Int[Array, "g e c"],
     gates: Float[Array, "g e c"],
     mask: Bool[Array, "g n"] | None,
 ) -> dict[str, Array]:
     """Group by group: `expert_load` [g, e], each expert's share of the gate weight;
-    `dropped_tokens` [g], the share of tokens that no expert took; `gate_entropy` [g] in nats."""
+    `dropped_tokens` [g], the share of tokens that no expert took; `gate_entropy` [g] in nats.
+
+    Of one modality's tokens, `expert_load` is the experts' affinity to that modality.
+    """
     probs, gates = jax.lax.stop_gradient((probs, gates))
-    valid = jnp.ones((probs.shape[0], probs.shape[2]), bool) if mask is None else mask
+    g, _, n = probs.shape
+    valid = jnp.ones((g, n), bool) if mask is None else mask
     count = jnp.maximum(valid.sum(1), 1)
-    taken = ((index[..., None] == jnp.arange(probs.shape[2])) & (gates > 0)[..., None]).any((1, 2))
+    taken = jnp.zeros((g, n), bool).at[jnp.arange(g)[:, None, None], token].max(gates > 0)
     safe = jnp.where(valid[:, None, :], jnp.maximum(probs, 1e-9), 1.0)
     load = gates.sum(2)
     return {

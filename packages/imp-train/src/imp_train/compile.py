@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from imp_train.config import Experiment
 from imp_train.inputs import Choice
 from imp_train.state import TrainState
-from imp_train.step import make_gradients, signature
+from imp_train.step import make_gradients, parts_of, signature
 
 
 def use_persistent_cache(directory: Path) -> None:
@@ -59,7 +59,7 @@ class CompiledSteps:
             v.modality: jax.ShapeDtypeStruct((variant.batch_size, *v.shape), v.dtype)
             for v in variant.views
         }
-        names = task.objective.parts
+        names = parts_of(experiment.model, task)
         return make_gradients(experiment, task, variant).lower(
             {name: state.parts[name] for name in names},
             inputs,

@@ -10,6 +10,8 @@ from jaxtyping import Array
 from imp_data.batch import Batch
 from imp_model.config import ModelConfig
 from imp_model.model import Model
+from imp_model.router_losses import auxiliary_loss
+from imp_model.towers import through_towers
 from imp_train import optimizer
 from imp_train.config import Experiment
 from imp_train.optimizer import Parts
@@ -35,6 +37,11 @@ def signature(config: ModelConfig, task: Task, variant: Variant) -> tuple[Any, .
     )
 
 
+def parts_of(config: ModelConfig, task: Task) -> tuple[str, ...]:
+    """The names of the parts that a step of `task` reads and moves, sorted."""
+    return through_towers(config.towers, task.objective.parts, task.objective.modalities)
+
+
 def make_gradients(experiment: Experiment, task: Task, variant: Variant) -> jax.stages.Wrapped:
     """(parts, inputs, groups, key) -> (gradients of the parts, controls, metrics), jitted.
 
@@ -46,7 +53,9 @@ def make_gradients(experiment: Experiment, task: Task, variant: Variant) -> jax.
         parts: Parts, inputs: dict[str, Array], groups: Array, key: Array
     ) -> tuple[Parts, tuple[Array, Array], dict[str, Array]]:
         def loss_of(parts: Parts) -> tuple[Array, dict[str, Array]]:
-            return task.objective.loss(Model(config, parts), inputs, groups, variant.drop, key)
+            model = Model(config, parts)
+            loss, metrics = task.objective.loss(model, inputs, groups, variant.drop, key)
+            return loss + auxiliary_loss(metrics), metrics
 
         (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(parts)
         norm, factor, finite = optimizer.clipped_norm(experiment.optimizer, grads, loss)
@@ -68,7 +77,7 @@ def take_step(
 
     Parts that the task does not use, and their moments, are neither read nor written.
     """
-    names = task.objective.parts
+    names = parts_of(experiment.model, task)
     grads, controls, metrics = gradients(
         {name: state.parts[name] for name in names},
         batch.inputs,

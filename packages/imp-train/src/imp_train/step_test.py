@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from imp_data.views import ImageView
+from imp_model.model import Model
 from imp_train.compile import CompiledSteps
 from imp_train.conftest import IMAGE, MODEL, TEXT
 from imp_train.inputs import Choice, Inputs, load_datasets
 from imp_train.loop import classifiers, initial_state
 from imp_train.objectives import NCE, SCE
-from imp_train.step import groups_of, signature, take_step
+from imp_train.step import groups_of, make_gradients, parts_of, signature, take_step
 from imp_train.tasks import Task, Variant
 
 
@@ -88,6 +89,47 @@ def test_a_gradient_that_is_not_finite_changes_nothing(run):
     for name, value in arrays(state).items():
         np.testing.assert_array_equal(value, before[name])
     assert state.step == 2
+
+
+def test_the_routers_auxiliary_losses_are_trained(make):
+    config = dataclasses.replace(
+        MODEL, router="tokens_choose", importance_loss=100.0, load_loss=50.0
+    )
+    experiment = make(model=config)
+    task = experiment.tasks[1]
+    state = initial_state(experiment, {"colours": ("blue", "red")})
+    parts = {name: state.parts[name] for name in task.objective.parts}
+    image = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
+    inputs = ({"image": image}, np.array([0, 1, 0, 1], np.int32), jax.random.key(0))
+
+    @jax.jit
+    def alone(parts, inputs, groups, key):
+        return task.objective.loss(Model(config, parts), inputs, groups, {}, key)
+
+    gradients = make_gradients(experiment, task, task.variants[0])
+    loss, metrics = alone(parts, *inputs)
+    total = gradients(parts, *inputs)[2]["loss"]
+    added = 100 * metrics["image/importance_loss"] + 50 * metrics["image/load_loss"]
+    assert added.shape == (1,)
+    np.testing.assert_allclose(total - loss, added.sum(), rtol=1e-4)
+
+
+def test_a_step_of_one_tower_leaves_the_others(make):
+    experiment = make(model=dataclasses.replace(MODEL, towers="three_full"))
+    pictures, classes = experiment.tasks
+    state = initial_state(experiment, {"colours": ("blue", "red")})
+    encoders = {
+        task.name: {p for p in parts_of(experiment.model, task) if p.startswith("encoder")}
+        for task in (pictures, classes)
+    }
+    assert encoders["classes"] == {"encoder/vision"}
+    assert encoders["pictures"] == {"encoder/vision", "encoder/text"}
+    parts = {name: state.parts[name] for name in parts_of(experiment.model, classes)}
+    image = jax.ShapeDtypeStruct((4, 16, 16, 3), np.uint8)
+    groups = jax.ShapeDtypeStruct((4,), np.int32)
+    gradients = make_gradients(experiment, classes, classes.variants[0])
+    grads, _, _ = jax.eval_shape(gradients, parts, {"image": image}, groups, jax.random.key(0))
+    assert set(grads) == set(parts)
 
 
 def test_signatures_tell_programs_apart_and_not_tasks():
