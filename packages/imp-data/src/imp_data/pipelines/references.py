@@ -74,7 +74,7 @@ def _of_dataset(spec: str, kinds: Sequence[Kind]) -> Reference:
     ids: list[str] = []
     chunks: list[Members] = []
     for split in _held_out(sorted(dataset.num_examples)):
-        ids += dataset.examples(split).ids
+        ids += (example.id for example in dataset.examples(split))
         count = dataset.num_examples[split]
         for start in range(0, count, CHUNK):
             stop = min(start + CHUNK, count)

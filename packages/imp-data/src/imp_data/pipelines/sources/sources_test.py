@@ -15,7 +15,7 @@ from PIL import Image
 from imp_data.pipelines import sources
 from imp_data.pipelines.build import build_dataset
 from imp_data.pipelines.sources.payload import row_group_column
-from imp_data.stores.rows import open_rows
+from imp_data.stores.rows import Rows
 from imp_data.views import AudioView, ImageView, VideoView
 
 LEVELS = {"a": 20, "b": 90, "c": 160, "d": 230}
@@ -37,13 +37,18 @@ def built(spec, out, view=IMAGE, **options):
     dataset = build_dataset(source=spec, out=out, views=[view], progress=False, **options)
     found = {}
     for split, count in dataset.num_examples.items():
-        examples = dataset.examples(split)
-        arrays = open_rows(dataset, split, view).read(np.arange(count), cached=False)
+        arrays = Rows(dataset, split, view).read(np.arange(count))
         shown = arrays.argmax(-1).max(-1) if view.modality == "audio" else arrays[:, ..., 0]
         numbers = [int(array.reshape(-1)[0]) for array in shown]
-        names = [tuple(dataset.label_names[i] for i in own) for own in examples.label_sets]
-        rows = zip(examples.ids, numbers, examples.texts, names, strict=True)
-        found[split] = sorted(rows)
+        found[split] = sorted(
+            (
+                example.id,
+                number,
+                example.texts,
+                tuple(dataset.label_names[i] for i in example.labels),
+            )
+            for example, number in zip(dataset.examples(split), numbers, strict=True)
+        )
     return found
 
 
