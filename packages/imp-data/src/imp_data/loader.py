@@ -9,8 +9,8 @@ same for a thousand examples and for billions.
 import itertools
 import types
 import weakref
-from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from imp_data.tokenizer import Tokenizer
 from imp_data.views import TextView, View
 from imp_data.workers import Workers
 
+J = TypeVar("J")
 LabelsAs = Literal["index", "multi_hot"]
 # Batches in order, made ahead until `close`.
 Batches: TypeAlias = Prefetch[Batch] | Workers
@@ -125,13 +126,9 @@ class Loader:
     def batches(self, start: int = 0, stop: int | None = None) -> Batches:
         """Steps start, start + 1, … before `stop`, made ahead; `close()` when done."""
         steps = itertools.count(start) if stop is None else range(start, stop)
-        batches: Batches
-        if self._num_workers:
-            batches = Workers(
-                self.batch, steps, num_workers=self._num_workers, depth=self._prefetch
-            )
-        else:
-            batches = Prefetch(self.batch, steps, depth=self._prefetch)
+        batches = made_ahead(
+            self.batch, steps, num_workers=self._num_workers, prefetch=self._prefetch
+        )
         self._open.add(batches)
         return batches
 
@@ -200,6 +197,15 @@ class Loader:
         traceback: types.TracebackType | None,
     ) -> None:
         self.close()
+
+
+def made_ahead(
+    make: Callable[[J], Batch], jobs: Iterable[J], *, num_workers: int, prefetch: int
+) -> Batches:
+    """make(job) for each job in order, by so many processes, or by a thread if there are none."""
+    if num_workers:
+        return Workers(make, jobs, num_workers=num_workers, depth=prefetch)
+    return Prefetch(make, jobs, depth=prefetch)
 
 
 def _check_stored(dataset: Dataset, view: View) -> None:

@@ -75,7 +75,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(dataset, batch_size, stop):
             same(batch, loader(dataset, batch_size=batch_size, augment=AUGMENT).batch(step))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(
     segments=st.lists(
         st.tuples(st.sampled_from([1, 2, 4]), st.integers(0, 4)), min_size=1, max_size=4

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 _GOLDEN = 0x9E3779B97F4A7C15
-# Arrays of no dimension, made once: batches are small, and the order of one takes hundreds of mixes.
+# Arrays without a dimension, made once: a batch is small, and its order takes hundreds of mixes.
 _ADDEND, _FIRST, _SECOND, _S30, _S27, _S31 = (
     np.array(value, np.uint64)
     for value in (_GOLDEN, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 30, 27, 31)

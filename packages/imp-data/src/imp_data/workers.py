@@ -1,9 +1,9 @@
 """Workers: processes that make batches, handed back in order through memory shared with each.
 
-A worker is a fresh interpreter that imports imp_data alone: nothing is forked, so that the caller may
-hold threads and a device, and the caller's main module is not run again. What it shares has no name:
-a socket and anonymous files, which are gone with the processes, however these end. A worker whose
-caller is gone finds its socket closed, and ends.
+A worker is a fresh interpreter that imports imp_data alone: nothing is forked, so that the caller
+may hold threads and a device, and the caller's main module is not run again. What is shared has no
+name: a socket and anonymous files, which are gone with the processes, however these end. A worker
+whose caller is gone finds its socket closed, and ends.
 """
 
 import collections
@@ -178,7 +178,7 @@ def _put(batch: Batch, slot: int) -> list[tuple[str, np.dtype, tuple[int, ...]]]
     layout = []
     offset = 0
     for name, array in _arrays(batch).items():
-        rest = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        rest = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         while rest:
             written = os.pwrite(slot, rest, offset)
             rest, offset = rest[written:], offset + written
@@ -192,7 +192,7 @@ def _taken(slot: int, layout: Sequence[tuple[str, np.dtype, tuple[int, ...]]]) -
     offset = 0
     for name, dtype, shape in layout:
         arrays[name] = np.empty(shape, dtype)
-        rest = memoryview(arrays[name].reshape(-1).view(np.uint8))
+        rest = arrays[name].reshape(-1).view(np.uint8).data
         while rest:
             read = os.preadv(slot, [rest], offset)
             rest, offset = rest[read:], offset + read

@@ -129,6 +129,6 @@ def _of_stored(stored: Stored, wanted: Sequence[Kind]) -> list[dict[Kind, Finger
         elif kind != "bytes":
             view = kinds.finest(dataset.views, kind)
             rows = Rows(dataset, stored.split, view)
-            for number, part in zip(numbers, parts):
-                part[kind] = kinds.of_array(rows.read(number[None])[0], view)
+            for start, part in enumerate(parts):
+                part[kind] = kinds.of_array(rows.read(numbers[start : start + 1])[0], view)
     return parts

@@ -67,6 +67,19 @@ SHARDS = {
 WHOLE = SHARDS[3] + SHARDS[7]
 
 
+def is_itself(examples, row):
+    """Whether the row is read as it was written; else it must be refused, by its file's name."""
+    try:
+        found = examples.read(np.array([row]))
+    except ValueError as error:
+        found = str(error)
+    if isinstance(found, str):
+        assert "00003.jsonl or its index is damaged (imp-data verify)" in found
+        return False
+    assert found == [WHOLE[row]]
+    return True
+
+
 @pytest.mark.parametrize("path", [examples_path("train", 3), index_path("train", 3)])
 def test_any_changed_byte_is_found_and_no_example_is_another(tmp_path, path):
     write(tmp_path, SHARDS)
@@ -78,13 +91,7 @@ def test_any_changed_byte_is_found_and_no_example_is_another(tmp_path, path):
             file.write_bytes(sound[:place] + bytes([changed]) + sound[place + 1 :])
             with pytest.raises(ValueError, match=r"00003\.(jsonl|index) .*imp-data verify"):
                 list(examples)
-            refused = 0
-            for row, example in enumerate(WHOLE):
-                try:
-                    assert examples.read(np.array([row])) == [example]
-                except ValueError as error:
-                    assert "00003.jsonl or its index is damaged (imp-data verify)" in str(error)
-                    refused += 1
+            refused = [row for row in range(len(WHOLE)) if not is_itself(examples, row)]
             # The checksum of the whole index is for whoever reads it whole.
             assert refused or (file.suffix == ".index" and place >= len(sound) - 4)
     for cut in (b"", sound[:-1], sound[: len(sound) // 2]):

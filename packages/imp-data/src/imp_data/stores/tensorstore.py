@@ -4,9 +4,9 @@ The array is [rows, *view.shape]. An inner chunk is one example, as `[bytes, crc
 chunk is one shard of the plan, one file. Rows of rejected examples are absent at their shard's
 end, and reading an absent row is an error, never zeros.
 
-We read the files ourselves: chunks are of one size and in order, so a row's place is arithmetic and
-costs one read. A general zarr reader, TensorStore too, loads a shard's whole index for any row of
-it: 16 bytes an example of the shard, which for random rows of large shards is most of what it reads.
+We read the files ourselves: chunks are of one size and in order, so that a row's place is
+arithmetic and costs one read. A general zarr reader, TensorStore too, loads a shard's whole index
+for any row of it: 16 bytes an example of the shard, for random rows most of what it would read.
 """
 
 import contextlib
@@ -139,7 +139,7 @@ class ArrayReader:
                         reads.append((path, file, place, offset))
                 for path, file, place, offset in reads:
                     chunk = chunks[place]
-                    size = os.preadv(file, [chunk, crcs[place : place + 1]], offset)
+                    size = os.preadv(file, [chunk.data, crcs[place : place + 1].data], offset)
                     if size != stride or google_crc32c.value(chunk) != crcs[place]:
                         raise ValueError(
                             f"{path} is damaged (imp-data verify): row {offset // stride} of the "

@@ -70,7 +70,7 @@ def test_any_flipped_byte_of_a_row_is_found(tmp_path, images):
     for place in range(0, len(sound), 7):
         path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
         if place < chunk:
-            with pytest.raises(ValueError, match="0 is damaged .imp-data verify.: row 0"):
+            with pytest.raises(ValueError, match=r"0 is damaged \(imp-data verify\): row 0"):
                 reader.read(np.array([0]))
         else:
             # TensorStore's index: we don't go by it.

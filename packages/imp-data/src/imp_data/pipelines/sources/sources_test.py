@@ -41,13 +41,8 @@ def built(spec, out, view=IMAGE, **options):
         shown = arrays.argmax(-1).max(-1) if view.modality == "audio" else arrays[:, ..., 0]
         numbers = [int(array.reshape(-1)[0]) for array in shown]
         found[split] = sorted(
-            (
-                example.id,
-                number,
-                example.texts,
-                tuple(dataset.label_names[i] for i in example.labels),
-            )
-            for example, number in zip(dataset.examples(split), numbers, strict=True)
+            (own.id, number, own.texts, tuple(dataset.label_names[i] for i in own.labels))
+            for own, number in zip(dataset.examples(split), numbers, strict=True)
         )
     return found
 
