@@ -11,11 +11,11 @@ from pathlib import Path
 from benchmarks import synthetic
 from imp_data.tokenizer import Tokenizer
 
-_BATCHES, _BATCH_SIZE, _ROUNDS = 50, 256, 3
+_BATCHES, _BATCH_SIZE = 50, 256
 _CODE = "from benchmarks.cold_start import load; load()"
 
 
-def compare(workdir: Path, counts: Sequence[int]) -> None:
+def compare(workdir: Path, counts: Sequence[int], *, rounds: int) -> None:
     """Prints a row for each number of examples, with captions and labels; medians of rounds."""
     tokenizer = workdir / "tokenizer.model"
     if not tokenizer.is_file():
@@ -27,8 +27,8 @@ def compare(workdir: Path, counts: Sequence[int]) -> None:
     )
     for count in counts:
         path = synthetic.write(workdir / f"synthetic-{count}", count)
-        rounds = [_measure(path, tokenizer) for _ in range(_ROUNDS)]
-        first, cpu, peak = (statistics.median(values) for values in zip(*rounds))
+        costs = [_measure(path, tokenizer) for _ in range(rounds)]
+        first, cpu, peak = (statistics.median(values) for values in zip(*costs))
         print(f"| {count:,} | {first:.2f} | {cpu:.2f} | {peak:.0f} |")
 
 

@@ -39,7 +39,7 @@ class LoaderBenchmark:
     def run(self) -> None:
         self._compare()
         print()
-        cold_start.compare(self.workdir, self.scale)
+        cold_start.compare(self.workdir, self.scale, rounds=self.rounds)
 
     def _compare(self) -> None:
         source = photos.write(self.workdir / "photos", self.images)

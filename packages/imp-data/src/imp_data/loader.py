@@ -2,8 +2,8 @@
 
 The batch of a step is a pure function of (dataset, seed, step): a position is a number. Hosts take
 slices of one global batch, so their number may change between a stop and a resume; processes take
-whole steps, so theirs changes nothing. Nothing is held for each example: opening a loader costs the
-same for a thousand examples and for billions.
+whole steps, so theirs changes nothing. Nothing is held for each example: what a loader costs to
+open and to keep grows with the number of shards.
 """
 
 import itertools

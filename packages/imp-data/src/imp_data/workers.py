@@ -7,6 +7,7 @@ whose caller is gone finds its socket closed, and ends.
 """
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -110,8 +111,6 @@ class Workers:
 
 def serve() -> None:
     """A worker's life; descriptors are its arguments: the socket's, then each slot's."""
-    # The caller is told of an interrupt and ends us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     descriptor, *slots = map(int, sys.argv[1:])
     connection = Connection(descriptor)
     with open(slots[0], "rb", closefd=False) as file:
@@ -131,8 +130,12 @@ def serve() -> None:
 
 def _start(pickled: bytes, depth: int) -> _Worker:
     ours, theirs = socket.socketpair()
-    with theirs:
-        slots = tuple(_anonymous_file() for _ in range(depth))
+    with theirs, contextlib.ExitStack() as undo:
+        undo.callback(ours.close)
+        slots = []
+        for _ in range(depth):
+            slots.append(_anonymous_file())
+            undo.callback(os.close, slots[-1])
         os.pwrite(slots[0], pickled, 0)
         shared = (theirs.fileno(), *slots)
         process = subprocess.Popen(
@@ -140,8 +143,11 @@ def _start(pickled: bytes, depth: int) -> _Worker:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.DEVNULL,
             pass_fds=shared,
+            # A terminal's interrupt is for the caller, who ends the workers.
+            process_group=0,
         )
-    return _Worker(process, Connection(ours.detach()), slots)
+        undo.pop_all()
+    return _Worker(process, Connection(ours.detach()), tuple(slots))
 
 
 def _anonymous_file() -> int:
@@ -195,6 +201,7 @@ def _taken(slot: int, layout: Sequence[tuple[str, np.dtype, tuple[int, ...]]]) -
         rest = arrays[name].reshape(-1).view(np.uint8).data
         while rest:
             read = os.preadv(slot, [rest], offset)
+            assert read, "a worker wrote less than it said"
             rest, offset = rest[read:], offset + read
     return Batch(
         inputs={k.removeprefix("inputs/"): v for k, v in arrays.items() if k.startswith("inputs/")},

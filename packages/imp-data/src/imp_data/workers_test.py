@@ -82,6 +82,7 @@ def start(path, steps):
         stderr=subprocess.PIPE,
         env=environment,
         text=True,
+        process_group=0,
     )
 
 
@@ -172,7 +173,8 @@ def test_nothing_outlives_a_process_that_is_ended(greys, ended_by):
         process.stdout.readline()
         workers = children(process.pid)
         assert len(workers) == 2
-        process.send_signal(ended_by)
+        # As a terminal does, to all of its group.
+        os.killpg(process.pid, ended_by)
         _, errors = process.communicate()
         assert gone(workers)
         assert process.returncode == -ended_by
