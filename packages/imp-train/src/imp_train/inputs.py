@@ -76,10 +76,10 @@ class Inputs:
         self._steps = experiment.steps
         self._num_workers = num_workers
         tokenizer = _load_tokenizer(experiment)
-        loaders: dict[str, Loader] = {}
+        self._loaders: dict[str, Loader] = {}
         for index, choice in enumerate(self.schedule.choices):
             objective = choice.task.objective
-            loaders[choice.key] = Loader(
+            self._loaders[choice.key] = Loader(
                 datasets[choice.task.name],
                 split=choice.task.split,
                 views=choice.variant.views,
@@ -90,11 +90,10 @@ class Inputs:
                 texts=getattr(objective, "texts", "caption"),
                 prompts=getattr(objective, "prompts", ()),
             )
-        self._mixture = Mixture(loaders)
 
     def batches(self, start: int, positions: Mapping[str, int]) -> "ScheduledBatches":
         """Steps start, start + 1, …, made ahead."""
-        batches = self._mixture.batches(
+        batches = Mixture(self._loaders).batches(
             self._jobs(start, positions),
             num_workers=self._num_workers,
             prefetch=2 if self._num_workers else 4,
