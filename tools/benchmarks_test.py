@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import arms, near_duplicates, photos, workers
+from benchmarks import arms, near_duplicates, photos, synthetic, workers
 from benchmarks.build import Build
 from benchmarks.loader import LoaderBenchmark
 
@@ -22,6 +22,7 @@ def on_path(monkeypatch):
 def test_the_loop_writes_the_bytes_that_the_build_writes(tmp_path, on_path):
     """Else the two would not be doing the same work."""
     from imp_data.pipelines.build import build_dataset
+    from imp_data.stores.rows import Rows
     from imp_data.stores.tensorstore import ArrayReader
     from imp_data.views import ImageView
 
@@ -32,8 +33,7 @@ def test_the_loop_writes_the_bytes_that_the_build_writes(tmp_path, on_path):
     )
     looped = ArrayReader(tmp_path / "loop", "train", view)
     theirs = sorted(image.tobytes() for image in looped.read(np.arange(20)))
-    reader = ArrayReader(built.path, "train", view)
-    ours = sorted(image.tobytes() for image in reader.read(built.rows("train")))
+    ours = sorted(image.tobytes() for image in Rows(built, "train", view).read(np.arange(20)))
     assert ours == theirs
 
 
@@ -50,9 +50,30 @@ def test_the_gain_of_workers_is_by_wall_time():
     assert workers.gain(one, two) == 1.75
 
 
-def test_the_loader_benchmark_prints_a_table(tmp_path, capsys):
-    LoaderBenchmark(workdir=tmp_path, images=20, size=32, batch_size=4, batches=3, rounds=1).run()
-    assert re.search(r"\| loader \| [\d,]+ \| 1\.00 \|", capsys.readouterr().out)
+def test_the_loader_benchmark_prints_its_tables(tmp_path, capsys):
+    LoaderBenchmark(
+        workdir=tmp_path, images=20, size=32, batch_size=4, batches=3, rounds=1, scale=(300,)
+    ).run()
+    printed = capsys.readouterr().out
+    assert re.search(r"\| loader \| [\d,]+ \| 1\.00 \|", printed)
+    assert re.search(r"\| tensorstore \| [\d,]+ \|", printed)
+    assert re.search(r"\| 300 \| \d+\.\d+ \| \d+\.\d+ \| \d+ \|", printed)
+
+
+def test_the_synthetic_dataset_is_one(tmp_path):
+    from imp_data import verify
+    from imp_data.datasets import Dataset
+    from imp_data.loader import Loader
+
+    path = synthetic.write(tmp_path / "synthetic", 100)
+    assert verify.verify(path) == []
+    dataset = Dataset.load(path)
+    assert dataset.num_captioned("train") == dataset.num_single_label("train") == 100
+    with Loader(dataset, split="train", views=[synthetic.VIEW], batch_size=100, seed=0) as loader:
+        batch = loader.batch(0)
+    assert (batch.inputs["image"][:, 0, 0, 0] == batch.index % 251).all()
+    assert (batch.labels == batch.index % synthetic.NUM_LABELS).all()
+    assert [e.texts for e in dataset.examples("train")][7] == (synthetic.caption(7),)
 
 
 def test_the_near_duplicate_benchmark_prints_recall_and_precision(capsys):

@@ -1,4 +1,6 @@
-"""Examples a CPU second: our loader, the bare store's batched reads, and Grain over ArrayRecord."""
+"""Examples a CPU second: our loader, the bare store's batched reads, TensorStore's of the same
+files, and Grain over ArrayRecord; then what it costs to start, and memory, by number of examples.
+"""
 
 import dataclasses
 import multiprocessing
@@ -10,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import photos
+from benchmarks import cold_start, photos
 from imp_data.datasets import Dataset
 from imp_data.loader import Loader
 from imp_data.order import Shuffle
 from imp_data.pipelines.build import build_dataset
-from imp_data.stores.tensorstore import ArrayReader
+from imp_data.stores.rows import Rows
+from imp_data.stores.tensorstore import array_path
 from imp_data.views import ImageView
 
 
@@ -30,13 +33,24 @@ class LoaderBenchmark:
     batch_size: int = 256
     batches: int = 200
     rounds: int = 5
+    scale: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    """Numbers of tiny examples that a loader is started on."""
 
     def run(self) -> None:
+        self._compare()
+        print()
+        cold_start.compare(self.workdir, self.scale, rounds=self.rounds)
+
+    def _compare(self) -> None:
         source = photos.write(self.workdir / "photos", self.images)
         dataset = build_dataset(
             source=f"folder:{source}", out=self.workdir / "data", views=[ImageView(size=self.size)]
         )
-        arms: dict[str, Callable[..., None]] = {"store": _store, "loader": _loader}
+        arms: dict[str, Callable[..., None]] = {
+            "store": _store,
+            "loader": _loader,
+            "tensorstore": _tensorstore,
+        }
         try:
             import grain  # noqa: F401  # pants: no-infer-dep
             from array_record.python import array_record_module  # noqa: F401  # pants: no-infer-dep
@@ -91,7 +105,6 @@ def _loader(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None]) -> N
         views=[ImageView(size=benchmark.size)],
         batch_size=benchmark.batch_size,
         seed=0,
-        cache_bytes=0,
     ) as loader:
         for batch in loader.batches(stop=benchmark.batches):
             took(batch.inputs["image"])
@@ -99,12 +112,26 @@ def _loader(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None]) -> N
 
 def _store(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None]) -> None:
     dataset = Dataset.load(benchmark.workdir / "data")
-    reader = ArrayReader(dataset.path, "train", ImageView(size=benchmark.size))
-    rows = dataset.rows("train")
+    rows = Rows(dataset, "train", ImageView(size=benchmark.size))
     order = Shuffle(num_examples=len(rows), seed=0)
     for step in range(benchmark.batches):
         places = np.arange(step * benchmark.batch_size, (step + 1) * benchmark.batch_size)
-        took(reader.read(rows[order(places)]))
+        took(rows.read(order(places)))
+
+
+def _tensorstore(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None]) -> None:
+    import tensorstore
+
+    dataset = Dataset.load(benchmark.workdir / "data")
+    path = array_path(dataset.path, "train", ImageView(size=benchmark.size))
+    kvstore = {"driver": "file", "path": f"{path}/"}
+    array = tensorstore.open({"driver": "zarr3", "kvstore": kvstore}, open=True, read=True).result()
+    order = Shuffle(num_examples=dataset.num_examples["train"], seed=0)
+    places_of, size = dataset.shards("train"), dataset.manifest.splits[0].shard_size
+    for step in range(benchmark.batches):
+        places = np.arange(step * benchmark.batch_size, (step + 1) * benchmark.batch_size)
+        shards, rows = places_of.locate(order(places))
+        took(array[shards * size + rows].read().result())
 
 
 def _grain(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None]) -> None:
@@ -130,11 +157,11 @@ def _write_array_records(dataset: Dataset, path: Path) -> None:
     if path.exists():
         return
     view = dataset.views[0]
-    reader, rows = ArrayReader(dataset.path, "train", view), dataset.rows("train")
+    rows = Rows(dataset, "train", view)
     temporary = path.with_suffix(".tmp")
     writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
     for start in range(0, len(rows), 256):
-        for array in reader.read(rows[start : start + 256]):
+        for array in rows.read(np.arange(start, min(start + 256, len(rows)))):
             writer.write(array.tobytes())
     writer.close()
     temporary.rename(path)

@@ -10,8 +10,10 @@ class Batch:
     """`inputs[modality]` as its View shapes it, with a leading batch axis.
 
     image uint8 [b, h, w, 3], video uint8 [b, t, h, w, 3], audio float32 [b, frames, mels],
-    text int32 [b, n] (0 is padding). `labels` int32 [b], or None for an unlabelled dataset.
-    `index` int64 [b] is each example's place in its split.
+    text int32 [b, n] (0 is padding). `labels`, None for an unlabelled dataset, are as the loader
+    was asked: "index" gives int32 [b], -1 where an example has no label or several; "multi_hot"
+    bool [b, y], a row of False where it has none. `index` int64 [b] is each example's place in its
+    split.
     """
 
     inputs: dict[str, np.ndarray]

@@ -7,27 +7,29 @@ from typing import Literal
 import numpy as np
 
 from imp_data import randomness
-from imp_data.datasets import Dataset, Examples
+from imp_data.datasets import Dataset
+from imp_data.stores.examples import Example
 from imp_data.tokenizer import Tokenizer
 
 TextsFrom = Literal["caption", "label"]
 _CAPTION, _PROMPT = 200, 201
-_MAX_CACHED = 1 << 18
+_MAX_CACHED = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Captions:
     """Draws one text an example: a caption of its own or a label's name, within a prompt.
 
-    `prompts` hold "{}" where the text goes; without any the text stands alone.
+    `names` are the labels' where these are the texts, else None. `prompts` hold "{}" where the text
+    goes; without any the text stands alone.
     """
 
-    texts: tuple[tuple[str, ...], ...]
+    names: tuple[str, ...] | None
     prompts: tuple[str, ...]
 
     @classmethod
     def of(
-        cls, dataset: Dataset, examples: Examples, texts: TextsFrom, prompts: Sequence[str]
+        cls, dataset: Dataset, split: str, texts: TextsFrom, prompts: Sequence[str]
     ) -> "Captions":
         """Raises ValueError when an example has no such text, or a prompt no place for it."""
         if isinstance(prompts, str):
@@ -35,38 +37,45 @@ class Captions:
         for prompt in prompts:
             if "{}" not in prompt:
                 raise ValueError(f'prompt {prompt!r} must hold "{{}}", where the text goes')
+        count = dataset.num_examples[split]
         if texts == "caption":
-            for identity, own in zip(examples.ids, examples.texts, strict=True):
-                if not own:
-                    raise ValueError(
-                        f'{dataset.name}: {identity} has no caption; use texts="label" or build '
-                        "with --caption-from stem"
-                    )
-            return cls(texts=examples.texts, prompts=tuple(prompts))
+            if dataset.num_captioned(split) < count:
+                without = next(e.id for e in dataset.examples(split) if not e.texts)
+                raise ValueError(
+                    f'{dataset.name}: {without} has no caption; use texts="label" or build '
+                    "with --caption-from stem"
+                )
+            return cls(names=None, prompts=tuple(prompts))
         if texts != "label":
             raise ValueError(f'texts {texts!r} must be "caption" or "label"')
-        if not all(examples.label_sets):
-            raise ValueError(f'{dataset.name} is not fully labelled; use texts="caption"')
-        names = [name.replace("_", " ").replace("-", " ") for name in dataset.label_names]
-        texts_of = {own: tuple(names[i] for i in own) for own in set(examples.label_sets)}
-        return cls(
-            texts=tuple(texts_of[own] for own in examples.label_sets), prompts=tuple(prompts)
-        )
+        if dataset.num_labelled(split) < count:
+            without = next(e.id for e in dataset.examples(split) if not e.labels)
+            raise ValueError(
+                f'{dataset.name} is not fully labelled: {without} has no label; use texts="caption"'
+            )
+        names = tuple(name.replace("_", " ").replace("-", " ") for name in dataset.label_names)
+        return cls(names=names, prompts=tuple(prompts))
 
-    def draw(self, index: np.ndarray, keys: np.ndarray) -> list[str]:
-        """int64 [b] examples, uint64 [b] keys -> b texts."""
-        counts = np.array([len(self.texts[i]) for i in index], np.int64)
-        chosen = randomness.below(keys, _CAPTION, counts)
-        words = [self.texts[i][c] for i, c in zip(index, chosen, strict=True)]
+    def draw(self, examples: Sequence[Example], keys: np.ndarray) -> list[str]:
+        """b examples, uint64 [b] keys -> b texts."""
+        texts = [self._texts(example) for example in examples]
+        counts = np.array([len(own) for own in texts], np.int64)
+        chosen = randomness.below(keys, _CAPTION, counts).tolist()
+        words = [own[c] for own, c in zip(texts, chosen, strict=True)]
         if not self.prompts:
             return words
-        prompts = randomness.below(keys, _PROMPT, np.full(len(words), len(self.prompts)))
+        prompts = randomness.below(keys, _PROMPT, np.full(len(words), len(self.prompts))).tolist()
         return [self.prompts[p].replace("{}", w) for p, w in zip(prompts, words, strict=True)]
 
-    def first(self, index: np.ndarray) -> list[str]:
+    def first(self, examples: Sequence[Example]) -> list[str]:
         """Each example's first text in the first prompt: what evaluation sees."""
         prompt = self.prompts[0] if self.prompts else "{}"
-        return [prompt.replace("{}", self.texts[i][0]) for i in index]
+        return [prompt.replace("{}", self._texts(example)[0]) for example in examples]
+
+    def _texts(self, example: Example) -> tuple[str, ...]:
+        if self.names is None:
+            return example.texts
+        return tuple(self.names[label] for label in example.labels)
 
 
 class TokenCache:
@@ -85,3 +94,6 @@ class TokenCache:
         if new := [text for text in dict.fromkeys(texts) if text not in rows]:
             rows.update(zip(new, self._tokenizer.encode(new, self._length), strict=True))
         return np.stack([rows[text] for text in texts])
+
+    def __reduce__(self) -> tuple[type["TokenCache"], tuple[Tokenizer, int]]:
+        return TokenCache, (self._tokenizer, self._length)

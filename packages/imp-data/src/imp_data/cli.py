@@ -225,7 +225,7 @@ def corpus(datasets: Sequence[Dataset]) -> list[str]:
     for dataset in datasets:
         texts.update(dataset.label_names)
         if "train" in dataset.num_examples:
-            texts.update(t for own in dataset.examples("train").texts for t in own)
+            texts.update(t for example in dataset.examples("train") for t in example.texts)
     return sorted(texts)
 
 

@@ -1,4 +1,4 @@
-"""Tiny real clips and recordings, made when a test asks."""
+"""Tiny real clips and recordings, made when a test asks; and a dataset of greys."""
 
 import fractions
 import io
@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 _CODECS = {"gif": ("gif", "rgb8"), "webm": ("libvpx", "yuv420p"), "avi": ("mpeg4", "yuv420p")}
 
@@ -74,3 +75,36 @@ def clip():
 @pytest.fixture(scope="session")
 def tone():
     return make_tone
+
+
+NUM_GREYS = 37
+
+
+@pytest.fixture(scope="session")
+def greys(tmp_path_factory):
+    """37 pictures, each of one grey that its caption names; one broken file leaves a gap."""
+    from imp_data.pipelines import build
+    from imp_data.views import ImageView
+
+    root = tmp_path_factory.mktemp("greys")
+    for i in range(NUM_GREYS):
+        folder = root / "source" / "train" / ("even", "odd")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (i * 6, 0, 0)).save(folder / f"grey-{i}.png")
+    (root / "source/train/odd/broken.png").write_bytes(b"x")
+    return build.build_dataset(
+        source=f"folder:{root}/source",
+        out=root / "out",
+        views=[ImageView(size=4)],
+        caption_from="stem",
+        shard_examples=5,
+        progress=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def grey_tokenizer(tmp_path_factory):
+    from imp_data.tokenizer import Tokenizer
+
+    texts = [f"grey {i}" for i in range(NUM_GREYS)]
+    return Tokenizer.train(texts, tmp_path_factory.mktemp("tokenizer") / "t.model", 300)

@@ -4,18 +4,20 @@ import dataclasses
 import json
 import os
 import pathlib
-from functools import cached_property
 
-import numpy as np
 from google.protobuf import json_format
 
 from imp_data import views as views_lib
 from imp_data.stores.atomic import write_file
+from imp_data.stores.examples import Examples, examples_path
+from imp_data.stores.shards import Shards
 from imp_data.views import View
 from imp_proto.v1 import manifest_pb2
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
+# Of a split's JSON lines: below it what was read stays in memory, at several times the size.
+_KEPT_BYTES = 8 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class Dataset:
     views: tuple[View, ...]
     formats: tuple[str, ...]
     plan_digest: str
+    manifest: manifest_pb2.Manifest = dataclasses.field(repr=False, compare=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Dataset":
@@ -44,38 +47,31 @@ class Dataset:
             views=tuple(views_lib.from_json(json.loads(view.json)) for view in manifest.views),
             formats=tuple(manifest.formats),
             plan_digest=manifest.plan_digest,
+            manifest=manifest,
         )
 
-    @cached_property
-    def manifest(self) -> manifest_pb2.Manifest:
-        return read_manifest(self.path)
+    def shards(self, split: str) -> Shards:
+        """Where its examples lie; rejected inputs leave gaps at shards' ends."""
+        return Shards.of((receipt.shard, receipt.num_examples) for receipt in self._receipts(split))
 
-    def rows(self, split: str) -> np.ndarray:
-        """int64 [n]: the array row of each example; rejected inputs leave gaps at shards' ends."""
-        size = {entry.name: entry.shard_size for entry in self.manifest.splits}[split]
-        parts = [
-            receipt.shard * size + np.arange(receipt.num_examples)
-            for receipt in self._receipts(split)
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    def examples(self, split: str) -> Examples:
+        """Ids, texts and labels of a split, read from disk when they are asked for."""
+        receipts = self._receipts(split)
+        lines = {examples_path(split, receipt.shard) for receipt in receipts}
+        sizes = (f.num_bytes for receipt in receipts for f in receipt.files if f.path in lines)
+        return Examples(self.path, split, self.shards(split), keep=sum(sizes) <= _KEPT_BYTES)
 
-    def examples(self, split: str) -> "Examples":
-        """Ids, texts and labels of a split, all in memory. Raises ValueError for a damaged file."""
-        ids: list[str] = []
-        texts: list[tuple[str, ...]] = []
-        label_sets: list[tuple[int, ...]] = []
-        for receipt in self._receipts(split):
-            path = self.path / examples_path(split, receipt.shard)
-            if not path.is_file():
-                raise ValueError(f"{path} is missing; rebuild the dataset with imp-data build")
-            for line in path.read_text(encoding="utf-8").splitlines():
-                row = json.loads(line)
-                ids.append(row["id"])
-                texts.append(tuple(row["texts"]))
-                label_sets.append(tuple(row["labels"]))
-        if len(ids) != self.num_examples[split]:
-            raise ValueError(f"{self.path}: {split} has {len(ids)} rows; run imp-data verify")
-        return Examples(ids=tuple(ids), texts=tuple(texts), label_sets=tuple(label_sets))
+    def num_captioned(self, split: str) -> int:
+        """Examples with at least one caption."""
+        return sum(receipt.num_captioned for receipt in self._receipts(split))
+
+    def num_labelled(self, split: str) -> int:
+        """Examples with at least one label."""
+        return sum(receipt.num_labelled for receipt in self._receipts(split))
+
+    def num_single_label(self, split: str) -> int:
+        """Examples with one label and no more."""
+        return sum(receipt.num_single_label for receipt in self._receipts(split))
 
     def check_split(self, split: str) -> None:
         """Raises ValueError for a split that the dataset lacks."""
@@ -85,27 +81,7 @@ class Dataset:
             )
 
     def _receipts(self, split: str) -> list[manifest_pb2.Receipt]:
-        chosen = [receipt for receipt in self.manifest.shards if receipt.split == split]
-        return sorted(chosen, key=lambda receipt: receipt.shard)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Examples:
-    """What a split's examples are called and labelled; `label_sets` rise within each example."""
-
-    ids: tuple[str, ...]
-    texts: tuple[tuple[str, ...], ...]
-    label_sets: tuple[tuple[int, ...], ...]
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        """int32 [n]: the one label of each example, -1 where it has none or several."""
-        return np.array([own[0] if len(own) == 1 else -1 for own in self.label_sets], np.int32)
-
-
-def examples_path(split: str, shard: int) -> str:
-    """Relative path of a shard's ids, texts and labels, one JSON object a line."""
-    return f"examples/{split}/{shard:05d}.jsonl"
+        return [receipt for receipt in self.manifest.shards if receipt.split == split]
 
 
 def read_manifest(path: pathlib.Path) -> manifest_pb2.Manifest:

@@ -2,13 +2,12 @@
 
 import collections
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from imp_data.datasets import Dataset
-from imp_data.stores.rows import open_rows
+from imp_data.stores.rows import Rows
 from imp_data.views import AudioView, ImageView, VideoView, View
 from imp_data.wording import count
 
@@ -26,17 +25,21 @@ def describe(dataset: Dataset) -> str:
     size = sum(file.num_bytes for shard in dataset.manifest.shards for file in shard.files)
     lines.append(f"size     {size / 2**20:.1f} MiB in {len(dataset.manifest.shards)} shards")
     for split, number in dataset.num_examples.items():
-        examples = dataset.examples(split)
         lines.append(f"{split:8} " + count(number, "example", "examples"))
-        words = [len(text.split()) for texts in examples.texts for text in texts]
+        words: collections.Counter[int] = collections.Counter()
+        labels: collections.Counter[str] = collections.Counter()
+        distinct: set[str] = set()
+        for example in dataset.examples(split):
+            words.update(len(text.split()) for text in example.texts)
+            distinct.update(example.texts)
+            labels.update([dataset.label_names[label] for label in example.labels] or ["(none)"])
         if words:
-            middle = int(np.median(words))
             lines.append(
-                f"         {len(words)} captions, {len({t for e in examples.texts for t in e})} "
-                f"distinct, words {min(words)} to {max(words)}, median {middle}"
+                f"         {words.total()} captions, {len(distinct)} distinct, "
+                f"words {min(words)} to {max(words)}, median {_median(words)}"
             )
         if dataset.label_names:
-            lines.append("         " + _histogram(dataset, examples.label_sets))
+            lines.append("         " + _histogram(labels))
     rejects = dict(dataset.manifest.rejects)
     lines.append(f"rejects  {sum(rejects.values())}")
     lines += [f"         {number} {reason}" for reason, number in sorted(rejects.items())]
@@ -60,13 +63,18 @@ def label_conflicts(dataset: Dataset) -> str:
     )
 
 
-def _histogram(dataset: Dataset, label_sets: Sequence[Sequence[int]]) -> str:
-    counts = collections.Counter(
-        name
-        for labels in label_sets
-        for name in ([dataset.label_names[label] for label in labels] or ["(none)"])
-    )
-    shown = ", ".join(f"{name} {count}" for name, count in counts.most_common(_LABELS_SHOWN))
+def _median(counts: collections.Counter[int]) -> int:
+    """The lower one of two."""
+    seen = 0
+    for value in sorted(counts):
+        seen += counts[value]
+        if 2 * seen >= counts.total():
+            return value
+    raise ValueError("nothing was counted")
+
+
+def _histogram(counts: collections.Counter[str]) -> str:
+    shown = ", ".join(f"{name} {number}" for name, number in counts.most_common(_LABELS_SHOWN))
     more = len(counts) - _LABELS_SHOWN
     return shown + (f", and {more} labels more" if more > 0 else "")
 
@@ -82,19 +90,17 @@ def contact_sheet(dataset: Dataset, path: pathlib.Path, *, split: str | None = N
     dataset.check_split(split)
     count = min(_COLUMNS * _ROWS, dataset.num_examples[split])
     index = np.unique(np.linspace(0, dataset.num_examples[split] - 1, count).astype(np.int64))
-    arrays = {
-        view: open_rows(dataset, split, view).read(index, cached=False) for view in dataset.views
-    }
-    examples = dataset.examples(split)
+    arrays = {view: Rows(dataset, split, view).read(index) for view in dataset.views}
+    examples = dataset.examples(split).read(index)
     width = max(sum(_width(view) for view in dataset.views), _CELL)
     columns = max(1, _COLUMNS * _CELL // width)
     rows = -(-len(index) // columns)
     sheet = Image.new("RGB", (columns * width, rows * (_CELL + _CAPTION)), "white")
     pen = ImageDraw.Draw(sheet)
-    for place, example in enumerate(index):
+    for place, example in enumerate(examples):
         left, top = place % columns * width, place // columns * (_CELL + _CAPTION)
-        labels = [dataset.label_names[label] for label in examples.label_sets[example]]
-        words = " | ".join(examples.texts[example] or labels) or examples.ids[example]
+        labels = [dataset.label_names[label] for label in example.labels]
+        words = " | ".join(example.texts or labels) or example.id
         pen.text((left + 2, top + 1), words[: width // 6], fill="black")
         for view in dataset.views:
             for picture in _pictures(view, arrays[view][place]):

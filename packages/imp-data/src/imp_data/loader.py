@@ -1,12 +1,16 @@
 """Loader: a dataset on disk -> batches, in an order that can stop, resume and spread over hosts.
 
 The batch of a step is a pure function of (dataset, seed, step): a position is a number. Hosts take
-slices of one global batch, so their number may change between a stop and a resume.
+slices of one global batch, so their number may change between a stop and a resume; processes take
+whole steps, so theirs changes nothing. Nothing is held for each example: what a loader costs to
+open and to keep grows with the number of shards.
 """
 
+import itertools
 import types
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -15,12 +19,18 @@ from imp_data.augment import Augment
 from imp_data.batch import Batch
 from imp_data.captions import Captions, TextsFrom, TokenCache
 from imp_data.datasets import Dataset
-from imp_data.order import Shuffle
+from imp_data.order import HostOrder, Shuffle
 from imp_data.prefetch import Prefetch
-from imp_data.stores.rows import Rows, open_rows
+from imp_data.stores.examples import Example
+from imp_data.stores.rows import Rows
 from imp_data.tokenizer import Tokenizer
 from imp_data.views import TextView, View
+from imp_data.workers import Workers
 
+J = TypeVar("J")
+LabelsAs = Literal["index", "multi_hot"]
+# Batches in order, made ahead until `close`.
+Batches: TypeAlias = Prefetch[Batch] | Workers
 # The order, the words and the augmentation draw from separate streams of one seed.
 _ORDER, _WORDS, _AUGMENT = 1, 2, 3
 
@@ -40,26 +50,30 @@ class Loader:
         augment: Augment | None = None,
         texts: TextsFrom = "caption",
         prompts: Sequence[str] = (),
+        labels: LabelsAs = "index",
         host_index: int = 0,
         num_hosts: int = 1,
-        cache_bytes: int = 2 << 30,
+        num_workers: int = 0,
         prefetch: int = 2,
     ) -> None:
         """`batch_size` counts all hosts' examples. At most one view a modality.
 
         `texts` says whether a TextView shows a caption or the label's name, `prompts` the phrases
-        around it, such as "an icon of {}". Splits of at most `cache_bytes` are read once and kept.
+        around it, such as "an icon of {}". `labels` says how Batch.labels come. `num_workers`
+        processes make the batches of `batches`, each `prefetch` ahead; with 0 a thread does.
         Raises ValueError for a view that isn't stored, a missing split, text without a tokenizer,
         hosts that don't divide the batch.
         """
         dataset.check_split(split)
-        if batch_size < 1 or num_hosts < 1 or batch_size % num_hosts:
-            raise ValueError(f"batch_size {batch_size} must be a multiple of {num_hosts} hosts")
-        if not 0 <= host_index < num_hosts:
-            raise ValueError(f"host_index {host_index} must be within 0 and {num_hosts - 1}")
+        if num_workers < 0:
+            raise ValueError(f"num_workers {num_workers} must be at least 0")
         if len({view.modality for view in views}) != len(views) or not views:
             keys = ", ".join(view.key for view in views)
             raise ValueError(f"views ({keys}) must be one a modality, and at least one")
+        if labels not in ("index", "multi_hot"):
+            raise ValueError(f'labels {labels!r} must be "index" or "multi_hot"')
+        if labels == "multi_hot" and not dataset.label_names:
+            raise ValueError(f"dataset {dataset.name} has no labels to give as {labels!r}")
         self.dataset = dataset
         self.split = split
         self.views = tuple(views)
@@ -67,11 +81,16 @@ class Loader:
         self.seed = seed
         self.augment = augment
         self.num_examples = dataset.num_examples[split]
-        self._host = (host_index, batch_size // num_hosts)
+        self._labels_as = labels
+        self._num_workers = num_workers
         self._prefetch = prefetch
-        self._order = Shuffle(num_examples=self.num_examples, seed=_stream(seed, _ORDER))
-        examples = dataset.examples(split)
-        self._labels = examples.labels if dataset.label_names else None
+        self._order = HostOrder(
+            shuffle=Shuffle(num_examples=self.num_examples, seed=_stream(seed, _ORDER)),
+            batch_size=batch_size,
+            host_index=host_index,
+            num_hosts=num_hosts,
+        )
+        self._examples = dataset.examples(split)
         self._rows: dict[View, Rows] = {}
         self._tokens: TokenCache | None = None
         for view in self.views:
@@ -79,12 +98,11 @@ class Loader:
                 if tokenizer is None:
                     raise ValueError(f"view {view.key} needs a tokenizer")
                 self._tokens = TokenCache(tokenizer, view.length)
-                self._captions = Captions.of(dataset, examples, texts, prompts)
+                self._captions = Captions.of(dataset, split, texts, prompts)
             else:
                 _check_stored(dataset, view)
-                self._rows[view] = open_rows(dataset, split, view)
-        self._cached = sum(rows.num_bytes for rows in self._rows.values()) <= cache_bytes
-        self._open: weakref.WeakSet[Prefetch[Batch]] = weakref.WeakSet()
+                self._rows[view] = Rows(dataset, split, view)
+        self._open: weakref.WeakSet[Batches] = weakref.WeakSet()
 
     @property
     def steps_per_epoch(self) -> float:
@@ -92,27 +110,27 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """This host's slice of the global batch at `step`, which is at least 0."""
-        if step < 0:
-            raise ValueError(f"step {step} must be at least 0")
-        host_index, count = self._host
-        positions = step * self.batch_size + host_index * count + np.arange(count)
-        index = self._order(positions)
+        positions, index = self._order(step)
+        examples = self._read_examples(index)
         words = None
         if self._tokens is not None:
             keys = randomness.keys(_stream(self.seed, _WORDS), positions)
-            words = self._captions.draw(index, keys)
-        batch = self._gather(index, words)
+            words = self._captions.draw(examples, keys)
+        batch = self._gather(index, examples, words)
         if self.augment is not None:
             keys = randomness.keys(_stream(self.seed, _AUGMENT), positions)
             for modality, array in batch.inputs.items():
                 batch.inputs[modality] = self.augment(modality, array, keys)
         return batch
 
-    def batches(self, start: int = 0, stop: int | None = None) -> Prefetch[Batch]:
-        """Steps start, start + 1, … before `stop`, made ahead in a thread; `close()` when done."""
-        prefetch = Prefetch(self.batch, start=start, stop=stop, depth=self._prefetch)
-        self._open.add(prefetch)
-        return prefetch
+    def batches(self, start: int = 0, stop: int | None = None) -> Batches:
+        """Steps start, start + 1, … before `stop`, made ahead; `close()` when done."""
+        steps = itertools.count(start) if stop is None else range(start, stop)
+        batches = made_ahead(
+            self.batch, steps, num_workers=self._num_workers, prefetch=self._prefetch
+        )
+        self._open.add(batches)
+        return batches
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches())
@@ -125,10 +143,19 @@ class Loader:
         size = batch_size or self.batch_size
         for start in range(0, self.num_examples, size):
             index = np.arange(start, min(start + size, self.num_examples))
-            words = self._captions.first(index) if self._tokens is not None else None
-            yield self._gather(index, words)
+            examples = self._read_examples(index)
+            words = self._captions.first(examples) if self._tokens is not None else None
+            yield self._gather(index, examples, words)
 
-    def _gather(self, index: np.ndarray, words: Sequence[str] | None) -> Batch:
+    def _read_examples(self, index: np.ndarray) -> list[Example]:
+        """None of them where neither words nor labels are asked for."""
+        if self._tokens is None and not self.dataset.label_names:
+            return []
+        return self._examples.read(index)
+
+    def _gather(
+        self, index: np.ndarray, examples: Sequence[Example], words: Sequence[str] | None
+    ) -> Batch:
         inputs: dict[str, np.ndarray] = {}
         for view in self.views:
             if isinstance(view, TextView):
@@ -136,14 +163,29 @@ class Loader:
                 assert words is not None
                 inputs["text"] = self._tokens.encode(words)
             else:
-                inputs[view.modality] = self._rows[view].read(index, cached=self._cached)
-        labels = None if self._labels is None else self._labels[index]
+                inputs[view.modality] = self._rows[view].read(index)
+        labels = self._labels(examples) if self.dataset.label_names else None
         return Batch(inputs=inputs, labels=labels, index=index)
 
+    def _labels(self, examples: Sequence[Example]) -> np.ndarray:
+        if self._labels_as == "index":
+            return np.array([e.labels[0] if len(e.labels) == 1 else -1 for e in examples], np.int32)
+        labels = np.zeros((len(examples), len(self.dataset.label_names)), np.bool_)
+        for row, example in enumerate(examples):
+            labels[row, list(example.labels)] = True
+        return labels
+
+    def __getstate__(self) -> dict[str, object]:
+        """Another process gets all but what is open here."""
+        return {name: value for name, value in self.__dict__.items() if name != "_open"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state, _open=weakref.WeakSet())
+
     def close(self) -> None:
-        """Ends every iteration of this loader and its thread."""
-        for prefetch in list(self._open):
-            prefetch.close()
+        """Ends every iteration of this loader, its thread and its processes."""
+        for batches in list(self._open):
+            batches.close()
 
     def __enter__(self) -> "Loader":
         return self
@@ -155,6 +197,15 @@ class Loader:
         traceback: types.TracebackType | None,
     ) -> None:
         self.close()
+
+
+def made_ahead(
+    make: Callable[[J], Batch], jobs: Iterable[J], *, num_workers: int, prefetch: int
+) -> Batches:
+    """make(job) for each job in order, by so many processes, or by a thread if there are none."""
+    if num_workers:
+        return Workers(make, jobs, num_workers=num_workers, depth=prefetch)
+    return Prefetch(make, jobs, depth=prefetch)
 
 
 def _check_stored(dataset: Dataset, view: View) -> None:

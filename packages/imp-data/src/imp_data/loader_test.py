@@ -1,3 +1,5 @@
+import json
+import os
 import threading
 
 import numpy as np
@@ -8,41 +10,25 @@ from PIL import Image
 
 from imp_data import inspect
 from imp_data.augment import Augment
+from imp_data.conftest import NUM_GREYS
 from imp_data.datasets import Dataset
 from imp_data.loader import Loader
-from imp_data.order import Shuffle
 from imp_data.pipelines import build
-from imp_data.tokenizer import Tokenizer
 from imp_data.views import ImageView, TextView
 
 VIEW = ImageView(size=4)
 AUGMENT = Augment(crop_scale=(0.8, 1.0), brightness=0.15, contrast=0.25)
-COUNT = 37
+COUNT = NUM_GREYS
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory) -> Dataset:
-    """37 pictures, each of one grey that its caption names; one broken file leaves a gap."""
-    root = tmp_path_factory.mktemp("loader")
-    for i in range(COUNT):
-        folder = root / "source" / "train" / ("even", "odd")[i % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4, 4), (i * 6, 0, 0)).save(folder / f"grey-{i}.png")
-    (root / "source/train/odd/broken.png").write_bytes(b"x")
-    return build.build_dataset(
-        source=f"folder:{root}/source",
-        out=root / "out",
-        views=[VIEW],
-        caption_from="stem",
-        shard_examples=5,
-        progress=False,
-    )
+def dataset(greys) -> Dataset:
+    return greys
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    texts = [f"grey {i}" for i in range(COUNT)]
-    return Tokenizer.train(texts, tmp_path_factory.mktemp("t") / "t.model", 300)
+def tokenizer(grey_tokenizer):
+    return grey_tokenizer
 
 
 def loader(dataset, **options):
@@ -57,39 +43,19 @@ def same(a, b):
     assert (a.labels == b.labels).all()
 
 
-@settings(deadline=None)
-@given(count=st.integers(1, 3000), seed=st.integers(0, 2**63), epoch=st.integers(0, 10**6))
-def test_an_epoch_has_each_example_once(count, seed, epoch):
-    order = Shuffle(num_examples=count, seed=seed)
-    places = epoch * count + np.arange(count)
-    assert (np.sort(order(places)) == np.arange(count)).all()
-
-
-def test_epochs_and_seeds_differ_and_places_are_even():
-    n = 1000
-    orders = [Shuffle(num_examples=n, seed=s)(np.arange(3 * n)).reshape(3, n) for s in (0, 1)]
-    for a, b in ((orders[0][0], orders[0][1]), (orders[0][0], orders[1][0])):
-        assert (a == b).mean() < 0.01
-        assert abs(np.corrcoef(a, b)[0, 1]) < 0.1
-    firsts = Shuffle(num_examples=8, seed=3)(np.arange(4000) * 8)
-    assert np.abs(np.bincount(firsts, minlength=8) - 500).max() < 100
-
-
 @settings(deadline=None, max_examples=25)
 @given(
     hosts=st.sampled_from([1, 2, 3, 4, 6]),
     step=st.integers(0, 10**9),
     seed=st.integers(0, 1000),
-    cached=st.booleans(),
 )
-def test_hosts_together_are_one_host(dataset, tokenizer, hosts, step, seed, cached):
+def test_hosts_together_are_one_host(dataset, tokenizer, hosts, step, seed):
     options = {
         "views": [VIEW, TextView(length=8)],
         "batch_size": 12,
         "seed": seed,
         "tokenizer": tokenizer,
         "augment": AUGMENT,
-        "cache_bytes": 1 << 30 if cached else 0,
     }
     whole = loader(dataset, **options).batch(step)
     parts = [
@@ -107,6 +73,41 @@ def test_a_resumed_run_is_the_uninterrupted_one(dataset, batch_size, stop):
     with loader(dataset, batch_size=batch_size, augment=AUGMENT) as first:
         for step, batch in zip(range(stop, stop + 3), first.batches(stop), strict=False):
             same(batch, loader(dataset, batch_size=batch_size, augment=AUGMENT).batch(step))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    segments=st.lists(
+        st.tuples(st.sampled_from([1, 2, 4]), st.integers(0, 4)), min_size=1, max_size=4
+    ),
+    share=st.integers(1, 15),
+    seed=st.integers(0, 2**32),
+)
+def test_stops_and_hosts_lose_and_repeat_nothing(dataset, segments, share, seed):
+    """[(hosts, steps)]: after each the run stops and goes on with the next."""
+    options = {"batch_size": 4 * share, "seed": seed}
+    seen, shown, step = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
+    for num_hosts, steps in segments:
+        hosts = [
+            loader(dataset, host_index=host, num_hosts=num_hosts, **options)
+            for host in range(num_hosts)
+        ]
+        for number in range(step, step + steps):
+            for host in hosts:
+                batch = host.batch(number)
+                seen.append(batch.index)
+                shown.append(batch.inputs["image"][:, 0, 0, 0] // 6)
+        step += steps
+    index = np.concatenate(seen)
+    names = np.array([int(e.id.split("-")[1][:-4]) for e in dataset.examples("train")])
+    assert (np.concatenate(shown) == names[index]).all()
+    with loader(dataset, **options) as whole:
+        straight = [batch.index for batch in whole.batches(0, step)]
+    assert (index == np.concatenate([seen[0], *straight])).all()
+    epochs = index[: len(index) // COUNT * COUNT].reshape(-1, COUNT)
+    assert (np.sort(epochs, axis=1) == np.arange(COUNT)).all()
+    rest = index[epochs.size :]
+    assert len(np.unique(rest)) == len(rest)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 37, 50])
@@ -166,6 +167,7 @@ def test_closing_ends_the_thread_and_an_error_arrives(dataset):
         ({"split": "dev"}, "has no split 'dev'; it has train"),
         ({"num_hosts": 4}, "multiple of 4 hosts"),
         ({"host_index": 1}, "host_index 1 must be within 0 and 0"),
+        ({"num_workers": -1}, "num_workers -1 must be at least 0"),
     ],
 )
 def test_what_is_wrong_is_said(dataset, options, message):
@@ -179,16 +181,68 @@ def test_wrong_texts_are_said(dataset, tokenizer):
         loader(dataset, prompts=("no place",), **options)
 
 
-def test_an_example_of_several_labels_shows_each_of_their_names(tmp_path, tokenizer):
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    (tmp_path / "m.jsonl").write_text('{"path": "a.png", "labels": ["grey 3", "grey 12"]}\n')
-    dataset = build.build_dataset(
+def built(tmp_path, rows) -> Dataset:
+    for row in rows:
+        Image.new("RGB", (4, 4)).save(tmp_path / row["path"])
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return build.build_dataset(
         source=f"jsonl:{tmp_path}/m.jsonl", out=tmp_path / "out", views=[VIEW], progress=False
     )
-    assert dataset.examples("train").label_sets == ((0, 1),)
-    assert dataset.examples("train").labels.tolist() == [-1]
+
+
+def test_an_example_of_several_labels_shows_each_of_their_names(tmp_path, tokenizer):
+    dataset = built(tmp_path, [{"path": "a.png", "labels": ["grey 3", "grey 12"]}])
+    assert [example.labels for example in dataset.examples("train")] == [(0, 1)]
+    assert loader(dataset).batch(0).labels.tolist() == [-1] * 6
     assert "grey 12 1, grey 3 1" in inspect.describe(dataset)
     views = [VIEW, TextView(length=6)]
     with loader(dataset, views=views, batch_size=32, tokenizer=tokenizer, texts="label") as batches:
         shown = {tuple(row) for row in batches.batch(0).inputs["text"].tolist()}
     assert shown == {tuple(row) for row in tokenizer.encode(["grey 3", "grey 12"], 6).tolist()}
+
+
+ROWS = [
+    {"path": "a.png", "labels": ["x", "z"], "captions": ["one"]},
+    {"path": "b.png", "labels": ["y"], "captions": ["two", "three"]},
+    {"path": "c.png", "labels": [], "captions": ["four"]},
+    {"path": "d.png", "labels": ["z"], "captions": []},
+]
+
+
+def test_several_labels_one_and_none_as_numbers_and_as_bits(tmp_path, tokenizer):
+    dataset = built(tmp_path, ROWS)
+    assert (dataset.num_captioned("train"), dataset.num_labelled("train")) == (3, 3)
+    assert dataset.num_single_label("train") == 2
+    wanted = {"a.png": [1, 0, 1], "b.png": [0, 1, 0], "c.png": [0, 0, 0], "d.png": [0, 0, 1]}
+    numbers = {"a.png": -1, "b.png": 1, "c.png": -1, "d.png": 2}
+    names = [example.id for example in dataset.examples("train")]
+    bits = loader(dataset, labels="multi_hot", batch_size=8).batch(0)
+    assert bits.labels.dtype == np.bool_
+    assert bits.labels.tolist() == [wanted[names[i]] for i in bits.index]
+    one = loader(dataset, batch_size=8).batch(0)
+    assert one.labels.dtype == np.int32
+    assert one.labels.tolist() == [numbers[names[i]] for i in one.index]
+    whole = next(loader(dataset, labels="multi_hot").all(4))
+    assert whole.labels.tolist() == [wanted[name] for name in names]
+    options = {"views": [TextView(length=4)], "tokenizer": tokenizer}
+    with pytest.raises(ValueError, match=r"d\.png has no caption; use texts=\"label\""):
+        loader(dataset, **options)
+    with pytest.raises(ValueError, match=r"not fully labelled: c\.png has no label; use texts="):
+        loader(dataset, texts="label", **options)
+
+
+def test_bits_of_no_labels_are_refused(tmp_path):
+    dataset = built(tmp_path, [{"path": "a.png"}])
+    with pytest.raises(ValueError, match="has no labels to give as 'multi_hot'"):
+        loader(dataset, labels="multi_hot")
+    assert loader(dataset).batch(0).labels is None
+
+
+def test_opening_a_loader_reads_no_example(dataset, tokenizer, monkeypatch):
+    """What it costs is the manifest's, whatever the number of examples."""
+    views = [VIEW, TextView(length=8)]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", None)
+        patch.setattr(os, "preadv", None)
+        opened = loader(dataset, views=views, tokenizer=tokenizer, labels="multi_hot")
+    assert opened.batch(0).inputs["image"].shape == (6, 4, 4, 3)

@@ -1,4 +1,4 @@
-"""Order: the place in training -> the example. A shuffle of each epoch that keeps no table."""
+"""Order: a step -> a host's examples. A shuffle of each epoch that keeps no table."""
 
 import dataclasses
 
@@ -28,18 +28,56 @@ class Shuffle:
         """int64 [b] of at least 0 -> int64 [b] within 0 .. num_examples - 1."""
         epochs, places = np.divmod(positions, self.num_examples)
         keys = randomness.mix(epochs.astype(np.uint64), self.seed)
-        values = self._permute(places.astype(np.uint64), keys)
-        while (outside := values >= self.num_examples).any():
-            values[outside] = self._permute(values[outside], keys[outside])
+        # What each round draws of the epoch's key alone, once for all walks.
+        rounds = np.stack([randomness.mix(keys, number) for number in range(_ROUNDS)])
+        values = self._permute(places.astype(np.uint64), keys, rounds)
+        outside = np.flatnonzero(values >= self.num_examples)
+        while len(outside):
+            walked = self._permute(values[outside], keys[outside], rounds[:, outside])
+            values[outside] = walked
+            outside = outside[walked >= self.num_examples]
         return values.astype(np.int64)
 
-    def _permute(self, values: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    def _permute(self, values: np.ndarray, keys: np.ndarray, rounds: np.ndarray) -> np.ndarray:
         half = max(1, -(-(self.num_examples - 1).bit_length() // 2))
         bits, mask = np.uint64(half), np.uint64((1 << half) - 1)
+        high = keys & ~mask
         left, right = values >> bits, values & mask
         for number in range(_ROUNDS):
-            scrambled = randomness.mix(right ^ (keys & ~mask), number) ^ randomness.mix(
-                keys, number
-            )
+            scrambled = randomness.mix(right ^ high, number)
+            scrambled ^= rounds[number]
             left, right = right, left ^ (randomness.mix(scrambled, number) & mask)
         return (left << bits) | right
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HostOrder:
+    """The examples that one host sees at a step: its slice of the global batch's positions.
+
+    Step s of all hosts together is positions s * batch_size and on, so that their number changes
+    nothing but who holds what.
+    """
+
+    shuffle: Shuffle
+    batch_size: int
+    host_index: int = 0
+    num_hosts: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.num_hosts < 1 or self.batch_size % self.num_hosts:
+            raise ValueError(
+                f"batch_size {self.batch_size} must be a multiple of {self.num_hosts} hosts"
+            )
+        if not 0 <= self.host_index < self.num_hosts:
+            raise ValueError(
+                f"host_index {self.host_index} must be within 0 and {self.num_hosts - 1}"
+            )
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [b / hosts] positions and the examples there. Raises ValueError for step < 0."""
+        if step < 0:
+            raise ValueError(f"step {step} must be at least 0")
+        count = self.batch_size // self.num_hosts
+        first = step * self.batch_size + self.host_index * count
+        positions = np.arange(first, first + count)
+        return positions, self.shuffle(positions)

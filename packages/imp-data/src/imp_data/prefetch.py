@@ -2,35 +2,32 @@
 
 import collections
 import concurrent.futures
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
+J = TypeVar("J")
 T = TypeVar("T")
 
 
 class Prefetch(Generic[T]):
-    """Iterates over make(start), make(start + 1), … with up to `depth` values ready or in work.
+    """Iterates over make(job) for each of `jobs`, with up to `depth` values ready or in work.
 
     An error in `make` is raised where its value would have come.
     """
 
-    def __init__(
-        self, make: Callable[[int], T], *, start: int = 0, stop: int | None = None, depth: int = 2
-    ) -> None:
+    def __init__(self, make: Callable[[J], T], jobs: Iterable[J], *, depth: int = 2) -> None:
         if depth < 1:
             raise ValueError(f"prefetch depth {depth} must be at least 1")
-        self._make = make
-        self._next, self._stop = start, stop
         self._pool = concurrent.futures.ThreadPoolExecutor(1, "prefetch")
+        self._coming = (self._pool.submit(make, job) for job in jobs)
         self._pending: collections.deque[concurrent.futures.Future[T]] = collections.deque()
         self._closed = False
         for _ in range(depth):
             self._submit()
 
     def _submit(self) -> None:
-        if self._stop is None or self._next < self._stop:
-            self._pending.append(self._pool.submit(self._make, self._next))
-            self._next += 1
+        if (future := next(self._coming, None)) is not None:
+            self._pending.append(future)
 
     def __iter__(self) -> Iterator[T]:
         return self

@@ -1,19 +1,33 @@
 """Randomness that is a pure function of its key: no state, so that any step can be drawn first."""
 
+import functools
+
 import numpy as np
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN = 0x9E3779B97F4A7C15
+# Arrays without a dimension, made once: a batch is small, and its order takes hundreds of mixes.
+_ADDEND, _FIRST, _SECOND, _S30, _S27, _S31 = (
+    np.array(value, np.uint64)
+    for value in (_GOLDEN, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 30, 27, 31)
+)
 _UNIT = 2.0**-53
 
 
 def mix(keys: np.ndarray, word: int) -> np.ndarray:
     """uint64 [b] and a word -> well spread uint64 [b] (splitmix64's finaliser)."""
-    word64 = np.uint64(word & 0xFFFFFFFFFFFFFFFF)
-    with np.errstate(over="ignore"):
-        z = (keys ^ (word64 * _GOLDEN + np.uint64(0x632BE59BD9B4E019))) + _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+    z = keys ^ _offset(word)
+    z += _ADDEND
+    z ^= z >> _S30
+    z *= _FIRST
+    z ^= z >> _S27
+    z *= _SECOND
+    z ^= z >> _S31
+    return z
+
+
+@functools.lru_cache
+def _offset(word: int) -> np.ndarray:
+    return np.array((word * _GOLDEN + 0x632BE59BD9B4E019) & 0xFFFFFFFFFFFFFFFF, np.uint64)
 
 
 def keys(seed: int, positions: np.ndarray) -> np.ndarray:

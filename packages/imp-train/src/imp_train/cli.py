@@ -64,11 +64,13 @@ class Run:
     seed: int = 0
     cache: Path | None = None
     """Folder of compiled programs; WORKDIR/compiled without it."""
+    workers: int = 0
+    """Processes that make the batches; a thread of this one without."""
 
     def run(self) -> int:
         experiment = make(self.name, self.data, minutes=self.minutes, seed=self.seed)
         use_persistent_cache(self.cache or self.workdir / "compiled")
-        summary = train(experiment, self.workdir)
+        summary = train(experiment, self.workdir, num_workers=self.workers)
         s = summary.seconds
         print(
             f"step {summary.step} of {experiment.steps} in {s['total']:.0f} s: "

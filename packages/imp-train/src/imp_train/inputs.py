@@ -1,12 +1,12 @@
 """Inputs: the schedule of tasks, and their batches made ahead of the device."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from imp_data.batch import Batch
 from imp_data.datasets import Dataset
-from imp_data.loader import Loader
-from imp_data.prefetch import Prefetch
+from imp_data.loader import Batches, Loader
+from imp_data.mixture import Mixture
 from imp_data.tokenizer import Tokenizer
 from imp_train.config import Experiment
 from imp_train.tasks import Task, Variant
@@ -52,7 +52,10 @@ def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
             raise ValueError(
                 f"task {task.name!r} needs labels; dataset {dataset.name} ({task.dataset}) has none"
             )
-        if task.objective.labelled and dataset.examples(task.split).labels.min() < 0:
+        if (
+            task.objective.labelled
+            and dataset.num_single_label(task.split) < dataset.num_examples[task.split]
+        ):
             raise ValueError(
                 f"task {task.name!r} needs one label on every example; some of dataset "
                 f"{dataset.name} ({task.dataset}) have none or several: give them one, or leave "
@@ -65,9 +68,13 @@ def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
 class Inputs:
     """Batches in the schedule's order from any step; `positions` say where each loader stands."""
 
-    def __init__(self, experiment: Experiment, datasets: Mapping[str, Dataset]) -> None:
+    def __init__(
+        self, experiment: Experiment, datasets: Mapping[str, Dataset], *, num_workers: int = 0
+    ) -> None:
+        """`num_workers` processes make the batches of all tasks; with 0 a thread does."""
         self.schedule = Schedule(experiment, datasets)
         self._steps = experiment.steps
+        self._num_workers = num_workers
         tokenizer = _load_tokenizer(experiment)
         self._loaders: dict[str, Loader] = {}
         for index, choice in enumerate(self.schedule.choices):
@@ -84,17 +91,41 @@ class Inputs:
                 prompts=getattr(objective, "prompts", ()),
             )
 
-    def batches(self, start: int, positions: Mapping[str, int]) -> Prefetch[tuple[Choice, Batch]]:
-        """Steps start, start + 1, …, made in a thread."""
+    def batches(self, start: int, positions: Mapping[str, int]) -> "ScheduledBatches":
+        """Steps start, start + 1, …, made ahead."""
+        batches = Mixture(self._loaders).batches(
+            self._jobs(start, positions),
+            num_workers=self._num_workers,
+            prefetch=2 if self._num_workers else 4,
+        )
+        choices = (self.schedule(step) for step in range(start, self._steps))
+        return ScheduledBatches(choices, batches)
+
+    def _jobs(self, start: int, positions: Mapping[str, int]) -> Iterator[tuple[str, int]]:
         ahead = dict(positions)
+        for step in range(start, self._steps):
+            key = self.schedule(step).key
+            yield key, ahead.get(key, 0)
+            ahead[key] = ahead.get(key, 0) + 1
 
-        def make(step: int) -> tuple[Choice, Batch]:
-            choice = self.schedule(step)
-            position = ahead.get(choice.key, 0)
-            ahead[choice.key] = position + 1
-            return choice, self._loaders[choice.key].batch(position)
 
-        return Prefetch(make, start=start, stop=self._steps, depth=4)
+class ScheduledBatches:
+    """Iterates over each step's choice and its batch until `close`."""
+
+    def __init__(self, choices: Iterator[Choice], batches: Batches) -> None:
+        self._choices = choices
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[tuple[Choice, Batch]]:
+        return self
+
+    def __next__(self) -> tuple[Choice, Batch]:
+        batch = next(self._batches)
+        return next(self._choices), batch
+
+    def close(self) -> None:
+        """Ends the iteration, its thread and its processes. May be called twice."""
+        self._batches.close()
 
 
 def _load_tokenizer(experiment: Experiment) -> Tokenizer | None:

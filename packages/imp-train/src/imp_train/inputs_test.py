@@ -77,19 +77,21 @@ def test_weights_are_numbers_of_examples_unless_given_shared_by_variants(make, d
     assert schedule.weights == [6, 6, 30, 5]
 
 
-def test_batches_from_any_step_are_those_of_a_run_from_the_start(make):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_from_any_step_are_those_of_a_run_from_the_start(make, num_workers):
     experiment = make(steps=8)
-    inputs = Inputs(experiment, load_datasets(experiment))
-    batches = inputs.batches(0, {})
+    datasets = load_datasets(experiment)
+    batches = Inputs(experiment, datasets).batches(0, {})
     straight, positions = [], [{}]
     for _ in range(8):
         choice, batch = next(batches)
         straight.append((choice.key, batch))
         before = positions[-1]
         positions.append(before | {choice.key: before.get(choice.key, 0) + 1})
+    assert next(batches, None) is None
     batches.close()
     assert len({key for key, _ in straight}) == 2
-    later = inputs.batches(5, positions[5])
+    later = Inputs(experiment, datasets, num_workers=num_workers).batches(5, positions[5])
     for key, batch in straight[5:]:
         choice, again = next(later)
         assert choice.key == key

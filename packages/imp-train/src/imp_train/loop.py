@@ -73,17 +73,23 @@ def initial_state(experiment: Experiment, labels: dict[str, tuple[str, ...]]) ->
 
 
 def train(
-    experiment: Experiment, workdir: Path, *, progress: bool = True, stop_after: int | None = None
+    experiment: Experiment,
+    workdir: Path,
+    *,
+    progress: bool = True,
+    stop_after: int | None = None,
+    num_workers: int = 0,
 ) -> Summary:
     """Trains until `experiment.steps`, resuming what `workdir` holds; writes `workdir/bundle`.
 
+    `num_workers` processes make the batches, with 0 a thread: the batches are the same.
     SIGTERM and SIGINT save and return with `finished=False`, as does reaching `stop_after` steps.
     Raises ValueError for a workdir of another experiment or other data, or one that another process
     trains in; FloatingPointError once
     `optimizer.max_skipped` updates were not finite.
     """
     datasets = load_datasets(experiment)
-    inputs = Inputs(experiment, datasets)
+    inputs = Inputs(experiment, datasets, num_workers=num_workers)
     labels = classifiers(experiment, datasets)
     with sole_writer(workdir), _stop_signals() as stopped:
         check_experiment(workdir, identity(experiment, datasets))

@@ -17,7 +17,7 @@ from imp_data import media, verify
 from imp_data.conftest import make_clip, make_tone
 from imp_data.media import Limits
 from imp_data.pipelines.build import build_dataset
-from imp_data.stores.rows import open_rows
+from imp_data.stores.rows import Rows
 from imp_data.views import AudioView, ImageView, VideoView
 
 VIEWS = {
@@ -216,7 +216,7 @@ def test_each_broken_file_is_a_reject_with_its_reason(tmp_path, modality, corpus
     unsaid = {n: r for n, r in reasons.items() if not any(words in r for words in said[n])}
     assert unsaid == {}
     assert not any("\n" in reason for reason in reasons.values())
-    arrays = open_rows(dataset, "train", view).read(np.arange(5), cached=False)
+    arrays = Rows(dataset, "train", view).read(np.arange(5))
     assert (arrays == media.load(data, view)).all()
     assert verify.verify(tmp_path / "out") == []
 

@@ -7,7 +7,7 @@ from PIL import Image
 from imp_data import media, records, verify
 from imp_data.datasets import Dataset
 from imp_data.pipelines import build, shard
-from imp_data.stores.rows import open_rows
+from imp_data.stores.rows import Rows
 from imp_data.stores.tfrecord import TFRecordReader
 from imp_data.views import AudioView, ImageView, VideoView
 
@@ -55,17 +55,17 @@ def test_every_example_is_stored_as_media_loads_it(source, tmp_path):
     assert dataset.label_names == ("cat", "dog")
     assert dataset.modalities == ("image", "text")
     for split, count in dataset.num_examples.items():
-        examples = dataset.examples(split)
-        assert len(set(examples.ids)) == count
+        examples = list(dataset.examples(split))
+        assert len({example.id for example in examples}) == count
         for view in VIEWS:
-            arrays = open_rows(dataset, split, view).read(np.arange(count), cached=False)
-            for i, name in enumerate(examples.ids):
-                assert (arrays[i] == media.load((source / name).read_bytes(), view)).all()
-                assert dataset.label_names[examples.labels[i]] in name
-                assert examples.texts[i][0].startswith("a ")
+            arrays = Rows(dataset, split, view).read(np.arange(count))
+            for array, example in zip(arrays, examples, strict=True):
+                assert (array == media.load((source / example.id).read_bytes(), view)).all()
+                assert [dataset.label_names[i] in example.id for i in example.labels] == [True]
+                assert example.texts[0].startswith("a ")
         readers = sorted((tmp_path / "out/tfrecord").glob(f"{split}-*.tfrecord"))
         found = [records.from_bytes(data) for path in readers for data in TFRecordReader(path)]
-        assert [record.id for record in found] == list(examples.ids)
+        assert [record.id for record in found] == [example.id for example in examples]
         assert (found[3].arrays["image-4"] == arrays[3]).all()
 
 
@@ -141,8 +141,8 @@ def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(source, tmp_path, m
 def test_threads_and_shards_change_no_example(source, tmp_path):
     one = run(source, tmp_path / "one", num_threads=1)
     two = run(source, tmp_path / "two", num_threads=3, shard_examples=7)
-    assert one.examples("train").ids == two.examples("train").ids
-    rows = [open_rows(d, "train", VIEWS[0]).read(np.arange(40), cached=False) for d in (one, two)]
+    assert list(one.examples("train")) == list(two.examples("train"))
+    rows = [Rows(d, "train", VIEWS[0]).read(np.arange(40)) for d in (one, two)]
     assert (rows[0] == rows[1]).all()
 
 
@@ -172,8 +172,8 @@ def test_a_video_gives_its_frames_and_its_sound(tmp_path, clip):
     dataset = run(root, tmp_path / "out", views=views, max_reject_share=0.2)
     assert dataset.modalities == ("video", "audio")
     assert dict(dataset.manifest.rejects) == {"has no audio track": 1}
-    peaks = open_rows(dataset, "train", views[1]).read(np.arange(4), cached=False)[:, 3].argmax(-1)
-    order = [int(name[0]) for name in dataset.examples("train").ids]
+    peaks = Rows(dataset, "train", views[1]).read(np.arange(4))[:, 3].argmax(-1)
+    order = [int(example.id[0]) for example in dataset.examples("train")]
     assert np.argsort(peaks).tolist() == np.argsort(order).tolist()
 
 

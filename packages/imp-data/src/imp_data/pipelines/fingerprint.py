@@ -19,7 +19,7 @@ from imp_data.near_duplicates.fingerprints import Fingerprints
 from imp_data.near_duplicates.kinds import Kind
 from imp_data.pipelines import runner, sources
 from imp_data.pipelines.sources import Item
-from imp_data.stores.rows import open_rows
+from imp_data.stores.rows import Rows
 
 CHUNK = 1024
 _logger = logging.getLogger(__name__)
@@ -103,15 +103,14 @@ def _of_item(item: Item, job: FingerprintJob) -> dict[Kind, Fingerprints]:
 def _of_stored(stored: Stored, wanted: Sequence[Kind]) -> list[dict[Kind, Fingerprints]]:
     dataset = Dataset.load(stored.dataset)
     parts: list[dict[Kind, Fingerprints]] = [{} for _ in range(stored.start, stored.stop)]
-    texts = dataset.examples(stored.split).texts[stored.start : stored.stop]
+    numbers = np.arange(stored.start, stored.stop)
     for kind in wanted:
         if kind == "text":
-            for part, own in zip(parts, texts):
-                part["text"] = minhash.of_texts(own)
+            for part, example in zip(parts, dataset.examples(stored.split).read(numbers)):
+                part["text"] = minhash.of_texts(example.texts)
         elif kind != "bytes":
             view = kinds.finest(dataset.views, kind)
-            rows = open_rows(dataset, stored.split, view)
-            for number, part in enumerate(parts):
-                index = np.array([stored.start + number])
-                part[kind] = kinds.of_array(rows.read(index, cached=False)[0], view)
+            rows = Rows(dataset, stored.split, view)
+            for start, part in enumerate(parts):
+                part[kind] = kinds.of_array(rows.read(numbers[start : start + 1])[0], view)
     return parts

@@ -81,9 +81,9 @@ def _of_dataset(spec: str, kinds: Sequence[Kind]) -> Reference:
     labels: list[tuple[str, ...]] = []
     chunks: list[Members] = []
     for split in _held_out(sorted(dataset.num_examples)):
-        examples = dataset.examples(split)
-        ids += examples.ids
-        labels += [tuple(dataset.label_names[i] for i in own) for own in examples.label_sets]
+        for example in dataset.examples(split):
+            ids.append(example.id)
+            labels.append(tuple(dataset.label_names[i] for i in example.labels))
         count = dataset.num_examples[split]
         for start in range(0, count, CHUNK):
             stop = min(start + CHUNK, count)

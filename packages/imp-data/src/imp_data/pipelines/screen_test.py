@@ -71,7 +71,7 @@ def test_dedup_keeps_one_of_each_and_never_touches_held_out_splits(source, tmp_p
     assert gone - group == {"train/a/leak.png"}
     assert drops(tmp_path / "out")["train/a/leak.png"]["like"] == "test/a/20.png"
     assert dataset.num_examples == {"train": 10, "test": 3}
-    assert not gone & set(dataset.examples("train").ids)
+    assert not gone & {example.id for example in dataset.examples("train")}
     manifest = dataset.manifest.near_duplicates
     assert dict(manifest.dropped) == {"is by its image like an example that is kept": 4}
     assert (manifest.within, list(manifest.compared_by)) == (True, ["image"])

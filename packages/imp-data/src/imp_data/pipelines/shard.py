@@ -4,14 +4,13 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from google.protobuf import json_format
 
-from imp_data import datasets, media, records
+from imp_data import media, records
 from imp_data.media import text
 from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
 from imp_data.pipelines import sources
@@ -20,6 +19,7 @@ from imp_data.pipelines.sources import Item
 from imp_data.pipelines.sources.payload import ParquetCell
 from imp_data.stores import tensorstore, tfrecord
 from imp_data.stores.atomic import AtomicFile, sha256_of, write_file
+from imp_data.stores.examples import Example, ExampleWriter, examples_path, index_path
 from imp_data.views import View
 from imp_proto.v1 import manifest_pb2
 
@@ -87,7 +87,6 @@ def process_shard(job: ShardJob) -> manifest_pb2.Receipt:
     if done := valid_receipt(out, job.shard.name, job.digest):
         return done
     receipt = manifest_pb2.Receipt(digest=job.digest, split=job.shard.split, shard=job.shard.shard)
-    rows: list[str] = []
     files: list[AtomicFile] = []
     with contextlib.ExitStack() as stack:
         arrays: dict[str, tensorstore.ShardWriter] = {}
@@ -102,6 +101,12 @@ def process_shard(job: ShardJob) -> manifest_pb2.Receipt:
             path = out / "tfrecord" / f"{job.shard.name}.tfrecord"
             tfrecords = stack.enter_context(AtomicFile(path))
             files.append(tfrecords)
+        lines, index = (
+            stack.enter_context(AtomicFile(out / path(job.shard.split, job.shard.shard)))
+            for path in (examples_path, index_path)
+        )
+        files += [lines, index]
+        examples = ExampleWriter(lines, index)
         for item, result in _loaded(job):
             if isinstance(result, str):
                 receipt.rejects.add(id=printable(item.id), reason=result)
@@ -110,15 +115,14 @@ def process_shard(job: ShardJob) -> manifest_pb2.Receipt:
                 writer.append(result.arrays[key])
             if tfrecords is not None:
                 tfrecord.write(tfrecords, records.to_bytes(result))
-            row = {"id": result.id, "texts": result.texts, "labels": result.labels}
-            rows.append(json.dumps(row))
+            examples.append(Example(id=result.id, texts=result.texts, labels=result.labels))
         for writer in arrays.values():
             writer.finish()
-        examples = out / datasets.examples_path(job.shard.split, job.shard.shard)
-        file = stack.enter_context(AtomicFile(examples))
-        files.append(file)
-        file.write("".join(row + "\n" for row in rows).encode())
-    receipt.num_examples = len(rows)
+        examples.finish()
+    receipt.num_examples = examples.num_examples
+    receipt.num_captioned = examples.num_captioned
+    receipt.num_labelled = examples.num_labelled
+    receipt.num_single_label = examples.num_single_label
     for file in files:
         receipt.files.add(
             path=file.path.relative_to(out).as_posix(),

@@ -12,7 +12,7 @@ from imp_data.near_duplicates.kinds import Kind
 from imp_data.near_duplicates.report import Side
 from imp_data.pipelines import sources
 from imp_data.pipelines.fingerprint import FingerprintJob, Stored
-from imp_data.stores.rows import open_rows
+from imp_data.stores.rows import Rows
 
 
 class Sides:
@@ -50,10 +50,10 @@ def _seen(compared: Sequence[Kind]) -> Kind | None:
 
 def _stored(stored: Stored, place: int, kind: Kind | None) -> Side:
     dataset = Dataset.load(stored.dataset)
-    row = stored.start + place
-    texts = dataset.examples(stored.split).texts[row]
+    index = np.array([stored.start + place])
+    texts = dataset.examples(stored.split).read(index)[0].texts
     if kind is None:
         return Side(texts=texts, png=b"")
     view = kinds.finest(dataset.views, kind)
-    array = open_rows(dataset, stored.split, view).read(np.array([row]), cached=False)[0]
+    array = Rows(dataset, stored.split, view).read(index)[0]
     return Side(texts=texts, png=thumbnails.of_array(array, view))

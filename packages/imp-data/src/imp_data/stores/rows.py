@@ -1,7 +1,4 @@
-"""A split's arrays by example number, kept in memory where they fit and shared between readers."""
-
-import threading
-import weakref
+"""A split's arrays by example number."""
 
 import numpy as np
 
@@ -11,40 +8,17 @@ from imp_data.views import View
 
 
 class Rows:
-    """Examples of one view of one split; threads may share it."""
+    """Examples of one view of one split; threads may share it, and it holds no array or file."""
 
     def __init__(self, dataset: Dataset, split: str, view: View) -> None:
+        """Raises ValueError when there is no such array."""
         self._reader = ArrayReader(dataset.path, split, view)
-        self._rows = dataset.rows(split)
-        self._lock = threading.Lock()
-        self._memory: np.ndarray | None = None
-        self.num_bytes = len(self._rows) * int(np.prod(view.shape)) * np.dtype(view.dtype).itemsize
+        self._shards = dataset.shards(split)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._shards)
 
-    def read(self, index: np.ndarray, *, cached: bool) -> np.ndarray:
-        """int64 [b] -> [b, *view.shape]; `cached` reads the whole split once and keeps it.
-
-        Raises ValueError for a damaged dataset.
-        """
-        if not cached:
-            return self._reader.read(self._rows[index])
-        with self._lock:
-            if self._memory is None:
-                self._memory = self._reader.read(self._rows)
-        return self._memory[index]
-
-
-_open: weakref.WeakValueDictionary[tuple[str, str, str, str], Rows] = weakref.WeakValueDictionary()
-_opening = threading.Lock()
-
-
-def open_rows(dataset: Dataset, split: str, view: View) -> Rows:
-    """The one reader of these rows in this process, for as long as anyone holds it."""
-    key = (str(dataset.path.resolve()), dataset.plan_digest, split, view.key)
-    with _opening:
-        rows = _open.get(key)
-        if rows is None:
-            rows = _open[key] = Rows(dataset, split, view)
-        return rows
+    def read(self, index: np.ndarray) -> np.ndarray:
+        """int64 [b] -> [b, *view.shape]. Raises ValueError for a damaged dataset."""
+        shards, rows = self._shards.locate(index)
+        return self._reader.read(shards * self._reader.shard_size + rows)

@@ -94,20 +94,26 @@ class Split(_message.Message):
     def __init__(self, name: _Optional[str] = ..., num_examples: _Optional[int] = ..., shard_size: _Optional[int] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("digest", "split", "shard", "num_examples", "files", "rejects")
+    __slots__ = ("digest", "split", "shard", "num_examples", "files", "rejects", "num_captioned", "num_labelled", "num_single_label")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SPLIT_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     NUM_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
     REJECTS_FIELD_NUMBER: _ClassVar[int]
+    NUM_CAPTIONED_FIELD_NUMBER: _ClassVar[int]
+    NUM_LABELLED_FIELD_NUMBER: _ClassVar[int]
+    NUM_SINGLE_LABEL_FIELD_NUMBER: _ClassVar[int]
     digest: str
     split: str
     shard: int
     num_examples: int
     files: _containers.RepeatedCompositeFieldContainer[File]
     rejects: _containers.RepeatedCompositeFieldContainer[Reject]
-    def __init__(self, digest: _Optional[str] = ..., split: _Optional[str] = ..., shard: _Optional[int] = ..., num_examples: _Optional[int] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., rejects: _Optional[_Iterable[_Union[Reject, _Mapping]]] = ...) -> None: ...
+    num_captioned: int
+    num_labelled: int
+    num_single_label: int
+    def __init__(self, digest: _Optional[str] = ..., split: _Optional[str] = ..., shard: _Optional[int] = ..., num_examples: _Optional[int] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., rejects: _Optional[_Iterable[_Union[Reject, _Mapping]]] = ..., num_captioned: _Optional[int] = ..., num_labelled: _Optional[int] = ..., num_single_label: _Optional[int] = ...) -> None: ...
 
 class File(_message.Message):
     __slots__ = ("path", "num_bytes", "sha256")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from imp_data.pipelines import sources
 from imp_data.pipelines.build import build_dataset
-from imp_data.stores.rows import open_rows
+from imp_data.stores.rows import Rows
 from imp_data.views import ImageView
 
 LEVELS = {"a": 20, "b": 90, "c": 160, "d": 230}
@@ -49,11 +49,13 @@ def built(spec, out, view=IMAGE, **options):
     found = {}
     for split, count in dataset.num_examples.items():
         examples = dataset.examples(split)
-        arrays = open_rows(dataset, split, view).read(np.arange(count), cached=False)
+        arrays = Rows(dataset, split, view).read(np.arange(count))
         shown = arrays.argmax(-1).max(-1) if view.modality == "audio" else arrays[:, ..., 0]
         numbers = [int(array.reshape(-1)[0]) for array in shown]
-        names = [tuple(dataset.label_names[i] for i in own) for own in examples.label_sets]
-        rows = zip(examples.ids, numbers, examples.texts, names, strict=True)
+        rows = (
+            (own.id, number, own.texts, tuple(dataset.label_names[i] for i in own.labels))
+            for own, number in zip(examples, numbers, strict=True)
+        )
         found[split] = sorted(rows)
     return found
 
