@@ -27,6 +27,9 @@ def use_compilation_cache(folder: pathlib.Path) -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # XLA's own caches put the folder's path into every key: moved, or named another way, the folder
+    # would hold nothing of use.
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 
 class Encoder:
