@@ -25,11 +25,13 @@ from imp_data.workers import Workers
 VIEW = ImageView(size=4)
 # Prints each step's examples; interrupted or killed, it says what it can no more.
 ITERATE = """
-import json, pathlib, sys
+import json, signal, sys
 from imp_data.datasets import Dataset
 from imp_data.loader import Loader
 from imp_data.views import ImageView
 
+# A shell's background jobs ignore interrupts, and so would their children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 path, stop = sys.argv[1:]
 loader = Loader(
     Dataset.load(path), split="train", views=[ImageView(size=4)], batch_size=8, seed=7,
