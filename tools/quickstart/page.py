@@ -9,6 +9,8 @@ from typing import Any
 
 import matplotlib
 
+from imp_data.stores.atomic import write_file
+
 matplotlib.use("Agg")  # No display, and none of the user's settings.
 
 import matplotlib.pyplot as plt
@@ -66,9 +68,7 @@ def write(path: Path, content: Mapping[str, Any], results: Results, run: Path) -
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>IMP quickstart</title>'
         f"<style>{_STYLE}</style><body>{''.join(body)}</body></html>"
     )
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, "utf-8")
-    temporary.replace(path)
+    write_file(path, page.encode())
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

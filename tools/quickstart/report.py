@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from imp_data.stores.atomic import write_file
 from imp_model import bundle
 from imp_model.model import num_parameters
 from imp_train import metrics
@@ -48,9 +49,8 @@ def assemble(run: Path, results: Results, seconds: dict[str, float]) -> dict[str
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    temporary.replace(path)
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_file(path, text.encode())
 
 
 def table(content: dict[str, Any]) -> str:

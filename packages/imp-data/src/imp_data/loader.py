@@ -104,10 +104,6 @@ class Loader:
                 self._rows[view] = Rows(dataset, split, view)
         self._open: weakref.WeakSet[Batches] = weakref.WeakSet()
 
-    @property
-    def steps_per_epoch(self) -> float:
-        return self.num_examples / self.batch_size
-
     def batch(self, step: int) -> Batch:
         """This host's slice of the global batch at `step`, which is at least 0."""
         positions, index = self._order(step)

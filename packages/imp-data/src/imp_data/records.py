@@ -9,11 +9,11 @@ import dataclasses
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from imp_data.views import ON_DISK
 from imp_proto.v1 import record_pb2
 
 _NO_LABEL = -1
 _ID, _TEXTS, _LABEL = "id", "texts", "label"
-_DTYPES = {"uint8": "u1", "float32": "<f4", "int32": "<i4"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +34,7 @@ def to_bytes(record: Record) -> bytes:
     feature[_TEXTS].bytes_list.value.extend(text.encode() for text in record.texts)
     feature[_LABEL].int64_list.value.extend(record.labels or (_NO_LABEL,))
     for key, array in record.arrays.items():
-        dtype = _DTYPES[array.dtype.name]
+        dtype = ON_DISK[array.dtype.name]
         feature[key].bytes_list.value.append(np.ascontiguousarray(array, dtype).tobytes())
         feature[f"{key}/shape"].int64_list.value.extend(array.shape)
         feature[f"{key}/dtype"].bytes_list.value.append(array.dtype.name.encode())
@@ -55,7 +55,7 @@ def from_bytes(data: bytes) -> Record:
             continue
         key = name.removesuffix("/shape")
         dtype = feature[f"{key}/dtype"].bytes_list.value[0].decode()
-        flat = np.frombuffer(feature[key].bytes_list.value[0], _DTYPES[dtype])
+        flat = np.frombuffer(feature[key].bytes_list.value[0], ON_DISK[dtype])
         arrays[key] = flat.reshape(tuple(feature[name].int64_list.value))
     labels = tuple(feature[_LABEL].int64_list.value)
     return Record(

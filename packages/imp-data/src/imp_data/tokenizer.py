@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import sentencepiece
 
+from imp_data.stores.atomic import write_file
+
 PAD, EOS, UNKNOWN = 0, 1, 2
 # The 256 byte pieces, the three above and a few characters.
 _MIN_VOCAB_SIZE = 270
@@ -85,11 +87,7 @@ class Tokenizer:
             raise ValueError(
                 f"vocab_size {vocab_size} does not suit {len(lines)} texts: {reason}"
             ) from error
-        file = pathlib.Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(model.getvalue())
-        os.replace(temporary, file)
+        write_file(pathlib.Path(path), model.getvalue())
         return cls(model.getvalue())
 
     @property

@@ -11,6 +11,10 @@ def _require(ok: bool, message: str) -> None:
         raise ValueError(message)
 
 
+# How values of each dtype lie on disk, whatever the machine.
+ON_DISK = {"uint8": "u1", "float32": "<f4", "int32": "<i4"}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageView:
     """A square RGB image: uint8 [size, size, 3]."""

@@ -1,15 +1,13 @@
 """imp-eval: serve a bundle, and embed, classify, index and search with a running server."""
 
 import asyncio
-import contextlib
 import io
 import json
 import logging
 import pathlib
 import signal
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tqdm
@@ -17,11 +15,10 @@ import tyro
 
 from imp_data.stores.atomic import write_file
 from imp_eval import client as clients
+from imp_eval import requests
 from imp_eval.client import DEFAULT_ADDRESS, Client, Input, ItemFailure, ServiceError
 
 Files = tyro.conf.Positional[tuple[pathlib.Path, ...]]
-# Bytes of files in one request, well below the server's limit for a message.
-_REQUEST_BYTES = 16 << 20
 
 
 def serve(
@@ -102,7 +99,7 @@ def embed(
     with Client(address) as client:
         good: list[tuple[str, np.ndarray]] = []
         failed = 0
-        for batch in _batches(files, modality, named):
+        for batch in requests.batches(files, modality, named):
             results = client.embed([value for _, value in batch], target)
             for (name, _), result in zip(batch, results, strict=True):
                 if isinstance(result, ItemFailure):
@@ -141,7 +138,7 @@ def classify(
     _check_no_file("--templates", templates)
     failed = 0
     with Client(address) as client:
-        for batch in _batches(files, modality):
+        for batch in requests.batches(files, modality):
             results = client.classify(
                 [value for _, value in batch], classes, templates=templates, top_k=top_k
             )
@@ -171,7 +168,7 @@ def index(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
-    files, kind = _files_of(folder, modality)
+    files, kind = requests.files_of(folder, modality)
     stored = 0
     complaints: dict[str, list[str]] = {}
     with Client(address) as client, tqdm.tqdm(total=len(files), unit="file", disable=None) as bar:
@@ -183,7 +180,7 @@ def index(
                 f"collection {collection!r} holds {held[collection]}, not {kind}; "
                 "choose another --collection"
             )
-        for batch in _batches(files, kind):
+        for batch in requests.batches(files, kind):
             items = {pathlib.Path(name).relative_to(folder).as_posix(): v for name, v in batch}
             parents = {key: pathlib.PurePath(key).parent.name for key in items}
             metadata = {key: {"folder": name} for key, name in parents.items() if name}
@@ -252,47 +249,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-
-
-def _files_of(folder: pathlib.Path, modality: str | None) -> tuple[list[pathlib.Path], str]:
-    """The folder's media files of one modality, sorted, and that modality."""
-    found: list[tuple[pathlib.Path, str]] = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with contextlib.suppress(ValueError):  # other files lie there too
-            found.append((path, clients.modality_of(path)))
-    kinds = Counter(kind for _, kind in found)
-    # A video's sound is audio as well.
-    accepted = {modality, "video"} if modality == "audio" else {modality}
-    if modality is None:
-        if len(kinds) > 1:
-            several = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
-            raise ValueError(f"{folder} holds {several} files; choose with --modality")
-        accepted = set(kinds)
-    files = [path for path, kind in found if kind in accepted]
-    if not files:
-        raise ValueError(f"{folder} holds no {modality or 'media'} files")
-    return files, modality or kinds.most_common(1)[0][0]
-
-
-def _batches(
-    files: Sequence[pathlib.Path],
-    modality: str | None,
-    first: Sequence[tuple[str, Input]] = (),
-    size: int = 32,
-) -> Iterator[list[tuple[str, Input]]]:
-    """(name, input) in requests of up to `size` inputs and _REQUEST_BYTES, or one larger file."""
-    batch: list[tuple[str, Input]] = []
-    num_bytes = 0
-    for name, value in [*first, *((str(path), None) for path in files)]:
-        given = clients.read_file(name, modality) if value is None else value
-        if batch and (len(batch) == size or num_bytes + given.ByteSize() > _REQUEST_BYTES):
-            yield batch
-            batch, num_bytes = [], 0
-        batch.append((name, given))
-        num_bytes += given.ByteSize()
-    if not batch:
-        raise ValueError("nothing to do; give files")
-    yield batch
 
 
 def _check_no_file(flag: str, values: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from imp_data.stores.atomic import write_file
 from imp_train.state import TrainState
 
 
@@ -74,9 +75,7 @@ def check_experiment(workdir: Path, text: str) -> None:
     path = workdir / "experiment.json"
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text)
-        temporary.replace(path)
+        write_file(path, text.encode())
         return
     if path.read_text() != text:
         ours, theirs = json.loads(text), json.loads(path.read_text())

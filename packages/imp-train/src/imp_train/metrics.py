@@ -10,6 +10,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from imp_data.stores.atomic import write_file
 from imp_train.inputs import Choice
 
 
@@ -84,9 +85,7 @@ def _keep_before(path: Path, start: int) -> None:
         if not line.endswith("\n") or json.loads(line)["step"] >= start:
             break
         kept.append(line)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    write_file(path, "".join(kept).encode())
 
 
 def summary(records: Sequence[Mapping[str, Any]], *, over: int = 10) -> list[dict[str, Any]]:

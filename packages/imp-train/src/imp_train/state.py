@@ -5,7 +5,6 @@ import dataclasses
 import jax
 
 from imp_model.bundle import flatten
-from imp_model.model import Model
 from imp_train.optimizer import Moments, Parts
 
 
@@ -36,6 +35,3 @@ class TrainState:
         # `arrays` lists parameters part by part, then moments part by part: the tree's own order.
         parts, moments = jax.tree.unflatten(structure, [arrays[name] for name in names])
         return dataclasses.replace(self, parts=parts, moments=moments)
-
-    def model(self, template: Model) -> Model:
-        return Model(template.config, self.parts)

@@ -19,10 +19,9 @@ import numpy as np
 
 from imp_data.stores.atomic import AtomicFile, write_file
 from imp_data.stores.shards import by_shard, opened, read_ahead
-from imp_data.views import View
+from imp_data.views import ON_DISK, View
 
 _ABSENT = np.uint64(2**64 - 1)
-_DTYPES = {"uint8": "u1", "float32": "<f4", "int32": "<i4"}
 _CRC_BYTES = 4
 
 
@@ -90,7 +89,7 @@ class ShardWriter:
         """`array` is as the view shapes it."""
         assert array.shape == self._view.shape
         assert array.dtype.name == self._view.dtype
-        chunk = np.ascontiguousarray(array, _DTYPES[self._view.dtype]).tobytes()
+        chunk = np.ascontiguousarray(array, ON_DISK[self._view.dtype]).tobytes()
         self._index[self._count] = (self._file.num_bytes, len(chunk) + _CRC_BYTES)
         self._file.write(chunk)
         self._file.write(google_crc32c.value(chunk).to_bytes(_CRC_BYTES, "little"))
@@ -122,7 +121,7 @@ class ArrayReader:
     def read(self, rows: np.ndarray) -> np.ndarray:
         """int64 [b] -> [b, *view.shape]. Raises ValueError for a missing or corrupt row."""
         view = self._view
-        arrays = np.empty((len(rows), *view.shape), _DTYPES[view.dtype])
+        arrays = np.empty((len(rows), *view.shape), ON_DISK[view.dtype])
         chunks = arrays.reshape(len(rows), -1).view(np.uint8)
         crcs = np.empty(len(rows), "<u4")
         stride = chunks.shape[1] + _CRC_BYTES
