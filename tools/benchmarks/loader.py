@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import cold_start, photos
 from imp_data.datasets import Dataset
 from imp_data.loader import Loader
-from imp_data.order import Shuffle
+from imp_data.order import HostOrder, Shuffle
 from imp_data.pipelines.build import build_dataset
 from imp_data.stores.rows import Rows
 from imp_data.stores.tensorstore import array_path
@@ -113,10 +113,10 @@ def _loader(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None]) -> N
 def _store(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None]) -> None:
     dataset = Dataset.load(benchmark.workdir / "data")
     rows = Rows(dataset, "train", ImageView(size=benchmark.size))
-    order = Shuffle(num_examples=len(rows), seed=0)
+    shuffle = Shuffle(num_examples=len(rows), seed=0)
+    order = HostOrder(shuffle=shuffle, batch_size=benchmark.batch_size)
     for step in range(benchmark.batches):
-        places = np.arange(step * benchmark.batch_size, (step + 1) * benchmark.batch_size)
-        took(rows.read(order(places)))
+        took(rows.read(order(step)[1]))
 
 
 def _tensorstore(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None]) -> None:
@@ -126,11 +126,11 @@ def _tensorstore(benchmark: LoaderBenchmark, took: Callable[[np.ndarray], None])
     path = array_path(dataset.path, "train", ImageView(size=benchmark.size))
     kvstore = {"driver": "file", "path": f"{path}/"}
     array = tensorstore.open({"driver": "zarr3", "kvstore": kvstore}, open=True, read=True).result()
-    order = Shuffle(num_examples=dataset.num_examples["train"], seed=0)
+    shuffle = Shuffle(num_examples=dataset.num_examples["train"], seed=0)
+    order = HostOrder(shuffle=shuffle, batch_size=benchmark.batch_size)
     places_of, size = dataset.shards("train"), dataset.manifest.splits[0].shard_size
     for step in range(benchmark.batches):
-        places = np.arange(step * benchmark.batch_size, (step + 1) * benchmark.batch_size)
-        shards, rows = places_of.locate(order(places))
+        shards, rows = places_of.locate(order(step)[1])
         took(array[shards * size + rows].read().result())
 
 

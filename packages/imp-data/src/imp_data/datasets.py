@@ -14,10 +14,12 @@ from imp_data.stores.shards import Shards
 from imp_data.views import View
 from imp_proto.v1 import manifest_pb2
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 # Of a split's JSON lines: below it what was read stays in memory, at several times the size.
 _KEPT_BYTES = 8 << 20
+# Of a split's examples: below it their single labels stay in memory, at four bytes each.
+_KEPT_LABELS = 8 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,14 @@ class Dataset:
         receipts = self._receipts(split)
         lines = {examples_path(split, receipt.shard) for receipt in receipts}
         sizes = (f.num_bytes for receipt in receipts for f in receipt.files if f.path in lines)
-        return Examples(self.path, split, self.shards(split), keep=sum(sizes) <= _KEPT_BYTES)
+        shards = self.shards(split)
+        return Examples(
+            self.path,
+            split,
+            shards,
+            keep=sum(sizes) <= _KEPT_BYTES,
+            keep_labels=len(shards) <= _KEPT_LABELS,
+        )
 
     def num_captioned(self, split: str) -> int:
         """Examples with at least one caption."""

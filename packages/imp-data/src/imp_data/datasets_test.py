@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from imp_data.datasets import MANIFEST, Dataset
+from imp_data.datasets import FORMAT, MANIFEST, Dataset
 
 
 @pytest.fixture
@@ -13,11 +13,13 @@ def copy(greys, tmp_path) -> pathlib.Path:
     return tmp_path / "copy"
 
 
-@pytest.mark.parametrize("other", [2, 4])
+@pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
 def test_another_format_is_refused_in_one_line(copy, other):
     manifest = json.loads((copy / MANIFEST).read_bytes())
     (copy / MANIFEST).write_text(json.dumps(manifest | {"format": other}))
-    with pytest.raises(ValueError, match=f"has format {other}, this imp-data reads 3; rebuild"):
+    with pytest.raises(
+        ValueError, match=f"has format {other}, this imp-data reads {FORMAT}; rebuild"
+    ):
         Dataset.load(copy)
 
 

@@ -144,8 +144,8 @@ class Loader:
             yield self._gather(index, examples, words)
 
     def _read_examples(self, index: np.ndarray) -> list[Example]:
-        """None of them where neither words nor labels are asked for."""
-        if self._tokens is None and not self.dataset.label_names:
+        """None of them where no more than single labels are asked for."""
+        if self._tokens is None and self._labels_as == "index":
             return []
         return self._examples.read(index)
 
@@ -160,12 +160,12 @@ class Loader:
                 inputs["text"] = self._tokens.encode(words)
             else:
                 inputs[view.modality] = self._rows[view].read(index)
-        labels = self._labels(examples) if self.dataset.label_names else None
+        labels = self._labels(index, examples) if self.dataset.label_names else None
         return Batch(inputs=inputs, labels=labels, index=index)
 
-    def _labels(self, examples: Sequence[Example]) -> np.ndarray:
+    def _labels(self, index: np.ndarray, examples: Sequence[Example]) -> np.ndarray:
         if self._labels_as == "index":
-            return np.array([e.labels[0] if len(e.labels) == 1 else -1 for e in examples], np.int32)
+            return self._examples.single_labels(index)
         labels = np.zeros((len(examples), len(self.dataset.label_names)), np.bool_)
         for row, example in enumerate(examples):
             labels[row, list(example.labels)] = True

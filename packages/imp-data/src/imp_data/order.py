@@ -1,12 +1,15 @@
 """Order: a step -> a host's examples. A shuffle of each epoch that keeps no table."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
 from imp_data import randomness
 
 _ROUNDS = 8
+# Positions shuffled at a time: a batch's alone would spend far longer on calls than on numbers.
+_BLOCK = 1 << 12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,15 @@ class HostOrder:
         """int64 [b / hosts] positions and the examples there. Raises ValueError for step < 0."""
         if step < 0:
             raise ValueError(f"step {step} must be at least 0")
-        count = self.batch_size // self.num_hosts
-        first = step * self.batch_size + self.host_index * count
-        positions = np.arange(first, first + count)
-        return positions, self.shuffle(positions)
+        steps = max(1, _BLOCK // (self.batch_size // self.num_hosts))
+        positions, examples = _shuffled(self, step // steps * steps, steps)
+        return positions[step % steps].copy(), examples[step % steps].copy()
+
+
+@functools.lru_cache(maxsize=32)
+def _shuffled(order: HostOrder, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many steps' positions and examples, int64 [count, b / hosts] each."""
+    own = order.batch_size // order.num_hosts
+    steps = np.arange(step, step + count)[:, None]
+    positions = steps * order.batch_size + order.host_index * own + np.arange(own)
+    return positions, order.shuffle(positions.reshape(-1)).reshape(positions.shape)

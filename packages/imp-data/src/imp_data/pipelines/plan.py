@@ -22,7 +22,7 @@ from imp_data.pipelines.sources.payload import Span
 from imp_data.views import View
 
 # A change of what the builder writes for one plan: raise it.
-BUILDER = 3
+BUILDER = 4
 _TARGET_SHARDS = 16
 _MIN_SHARD_EXAMPLES = 16
 _MAX_SHARD_BYTES = 256 << 20

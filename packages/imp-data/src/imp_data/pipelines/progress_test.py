@@ -1,7 +1,11 @@
 import io
 import sys
 
+import pytest
+
 from imp_data.pipelines import progress
+from imp_data.pipelines.build import build_dataset
+from imp_data.views import ImageView
 
 
 class Terminal(io.StringIO):
@@ -26,3 +30,30 @@ def test_a_bar_counts_the_examples_of_the_files_that_are_there(tmp_path, monkeyp
 
 def test_nothing_is_shown_where_nobody_looks(tmp_path, monkeypatch):
     assert shown(monkeypatch, io.StringIO(), {tmp_path / "a": 1}, [tmp_path / "a"]) == ""
+
+
+@pytest.fixture
+def photos(tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "photos" / "train" / "grey"
+    folder.mkdir(parents=True)
+    for level in range(7):
+        Image.new("RGB", (9, 9), (level * 30,) * 3).save(folder / f"{level}.png")
+    (folder / "2.png").write_bytes(b"no picture")
+    return tmp_path / "photos"
+
+
+def test_a_build_shows_its_examples_shards_and_rejects(tmp_path, monkeypatch, photos):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    build_dataset(
+        source=f"folder:{photos}",
+        out=tmp_path / "data",
+        views=[ImageView(size=8)],
+        shard_examples=2,
+        max_reject_share=0.5,
+    )
+    last = stream.getvalue().rsplit("\r", 1)[-1]
+    assert "7/7" in last
+    assert "shards=4, rejects=1" in last

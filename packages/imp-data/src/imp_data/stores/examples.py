@@ -1,7 +1,8 @@
 """Examples' ids, texts and labels: JSON lines, and an index so that any line is one short read.
 
 SHARD.jsonl has one object a line, for any tool to read. SHARD.index has for each line where it ends
-(uint64) and its crc32c (uint32), little-endian, and last the crc32c of all of these.
+(uint64), its crc32c (uint32) and its label if it has just one, else -1 (int32), little-endian; and
+last the crc32c of all of these.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import struct
 from collections.abc import Iterator
 
 import google_crc32c
@@ -17,7 +19,8 @@ import numpy as np
 from imp_data.stores.atomic import AtomicFile
 from imp_data.stores.shards import Shards, by_shard, opened, read_ahead
 
-_ENTRY = np.dtype([("end", "<u8"), ("crc", "<u4")])
+_ENTRY = np.dtype([("end", "<u8"), ("crc", "<u4"), ("label", "<i4")])
+_PACKED = struct.Struct("<QIi")
 _CRC_BYTES = 4
 
 
@@ -28,6 +31,11 @@ class Example:
     id: str
     texts: tuple[str, ...] = ()
     labels: tuple[int, ...] = ()
+
+    @property
+    def single_label(self) -> int:
+        """The label if there is just one, else -1."""
+        return self.labels[0] if len(self.labels) == 1 else -1
 
 
 def examples_path(split: str, shard: int) -> str:
@@ -56,8 +64,9 @@ class ExampleWriter:
         row = {"id": example.id, "texts": example.texts, "labels": example.labels}
         line = json.dumps(row).encode() + b"\n"
         self._lines.write(line)
-        self._entries += self._lines.num_bytes.to_bytes(8, "little")
-        self._entries += google_crc32c.value(line).to_bytes(4, "little")
+        self._entries += _PACKED.pack(
+            self._lines.num_bytes, google_crc32c.value(line), example.single_label
+        )
         self.num_examples += 1
         self.num_captioned += bool(example.texts)
         self.num_labelled += bool(example.labels)
@@ -75,12 +84,25 @@ class Examples:
     Iterating streams them in order. Every read raises ValueError for a damaged or missing file.
     """
 
-    def __init__(self, root: pathlib.Path, split: str, shards: Shards, *, keep: bool) -> None:
-        """`keep` holds on to what was read: for a split that is small and read over and over."""
+    def __init__(
+        self,
+        root: pathlib.Path,
+        split: str,
+        shards: Shards,
+        *,
+        keep: bool = False,
+        keep_labels: bool = True,
+    ) -> None:
+        """`keep` holds on to what was read: for a split that is small and read over and over.
+
+        `keep_labels` holds on to `single_labels`, four bytes an example; without it they are read
+        with the lines.
+        """
         self._root = root
         self._split = split
         self._shards = shards
         self._kept: dict[int, Example] | None = {} if keep else None
+        self._labels: dict[int, np.ndarray] | None = {} if keep_labels else None
 
     def __len__(self) -> int:
         return len(self._shards)
@@ -94,26 +116,48 @@ class Examples:
             kept.update(zip(new, self._read(np.array(new, np.int64)), strict=True))
         return [kept[number] for number in index.tolist()]
 
+    def single_labels(self, index: np.ndarray) -> np.ndarray:
+        """int64 [b] -> int32 [b]: the label of those with just one, -1 for others."""
+        if self._labels is None:
+            return np.array([example.single_label for example in self.read(index)], np.int32)
+        shards, rows = self._shards.locate(index)
+        labels = np.empty(len(index), np.int32)
+        for group in by_shard(shards):
+            for shard, places in group:
+                if (own := self._labels.get(shard)) is None:
+                    own = self._labels[shard] = self._index(shard)["label"].copy()
+                labels[places] = own[rows[places]]
+        return labels
+
     def __iter__(self) -> Iterator[Example]:
-        for shard, count in self._shards:
-            lines, index = self._paths(shard)
-            with opened(index) as descriptor:
-                data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-            entries, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
-            if (
-                len(entries) != count * _ENTRY.itemsize
-                or google_crc32c.value(entries).to_bytes(_CRC_BYTES, "little") != crc
-            ):
-                raise ValueError(f"{index} is damaged (imp-data verify)")
+        for shard, _ in self._shards:
+            lines, _ = self._paths(shard)
+            entries = self._index(shard)
             with opened(lines) as descriptor, open(descriptor, "rb", closefd=False) as file:
                 start = 0
-                for row, (end, crc) in enumerate(np.frombuffer(entries, _ENTRY).tolist()):
+                for row, (end, crc, _) in enumerate(entries.tolist()):
                     yield _parsed(file.read(end - start), crc, lines, row)
                     start = end
 
     def __getstate__(self) -> dict[str, object]:
         """Another process starts with nothing kept."""
-        return self.__dict__ | {"_kept": None if self._kept is None else {}}
+        empty: dict[str, dict[int, object]] = {
+            name: {} for name in ("_kept", "_labels") if self.__dict__[name] is not None
+        }
+        return self.__dict__ | empty
+
+    def _index(self, shard: int) -> np.ndarray:
+        """All of a shard's entries, verified."""
+        _, path = self._paths(shard)
+        with opened(path) as descriptor:
+            data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        entries, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
+        if (
+            len(entries) != self._shards.count(shard) * _ENTRY.itemsize
+            or google_crc32c.value(entries).to_bytes(_CRC_BYTES, "little") != crc
+        ):
+            raise ValueError(f"{path} is damaged (imp-data verify)")
+        return np.frombuffer(entries, _ENTRY)
 
     def _paths(self, shard: int) -> tuple[pathlib.Path, pathlib.Path]:
         return (
@@ -156,10 +200,10 @@ def _span(index: int, row: int, size: int) -> tuple[int, int, int]:
     if len(data) != wanted:
         return 0, 0, 0
     start = int.from_bytes(data[:8], "little") if row else 0
-    end = int.from_bytes(data[-12:-4], "little")
+    end, crc, _ = _PACKED.unpack(data[-_ENTRY.itemsize :])
     if not start < end <= size:
         return 0, 0, 0
-    return start, end - start, int.from_bytes(data[-4:], "little")
+    return start, end - start, crc
 
 
 def _parsed(line: bytes, crc: int, path: pathlib.Path, row: int) -> Example:

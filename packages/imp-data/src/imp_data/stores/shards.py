@@ -44,6 +44,11 @@ class Shards:
         firsts = np.concatenate([np.zeros(1, np.int64), self.ends])
         return self.numbers[place], index - firsts[place]
 
+    def count(self, shard: int) -> int:
+        """Examples of the shard of this number, which there must be."""
+        place = int(np.searchsorted(self.numbers, shard))
+        return int(self.ends[place] - (self.ends[place - 1] if place else 0))
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """(shard's number, its examples), in order."""
         return zip(self.numbers.tolist(), np.diff(self.ends, prepend=0).tolist())
