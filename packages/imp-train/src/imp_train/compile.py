@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from imp_train.config import Experiment
 from imp_train.inputs import Choice
 from imp_train.state import TrainState
-from imp_train.step import make_gradients, parts_of, signature
+from imp_train.step import make_gradients, parts_of, signature, target_specs
 
 
 def use_persistent_cache(directory: Path) -> None:
@@ -66,6 +65,6 @@ class CompiledSteps:
         return make_gradients(experiment, task, variant).lower(
             {name: state.parts[name] for name in names},
             inputs,
-            jax.ShapeDtypeStruct((variant.batch_size,), jnp.int32),
+            target_specs(task, variant, state.parts),
             jax.eval_shape(lambda: jax.random.key(0)),
         )

@@ -48,18 +48,20 @@ def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
     for task in experiment.tasks:
         dataset = Dataset.load(task.dataset)
         dataset.check_split(task.split)
-        if task.objective.labelled and not dataset.label_names:
+        labelled = "labels" in task.objective.targets.values()
+        if labelled and not dataset.label_names:
             raise ValueError(
                 f"task {task.name!r} needs labels; dataset {dataset.name} ({task.dataset}) has none"
             )
         if (
-            task.objective.labelled
+            labelled
+            and task.objective.labels_as == "index"
             and dataset.num_single_label(task.split) < dataset.num_examples[task.split]
         ):
             raise ValueError(
                 f"task {task.name!r} needs one label on every example; some of dataset "
-                f"{dataset.name} ({task.dataset}) have none or several: give them one, or leave "
-                "them out"
+                f"{dataset.name} ({task.dataset}) have none or several: give them one, leave "
+                "them out, or train BCE on them"
             )
         datasets[task.name] = dataset
     return datasets
@@ -89,6 +91,7 @@ class Inputs:
                 augment=choice.task.augment,
                 texts=getattr(objective, "texts", "caption"),
                 prompts=getattr(objective, "prompts", ()),
+                labels=objective.labels_as,
             )
 
     def batches(self, start: int, positions: Mapping[str, int]) -> "ScheduledBatches":

@@ -2,44 +2,52 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from imp_model.model import Model, Pair, parts_for
-from imp_train import losses
+from imp_train import losses, ring_nce
 
-Inputs: TypeAlias = Mapping[str, Array]
-# What a loss returns beside itself: scalars, and each modality's router metrics.
+# By modality, mean-pooled and projected: float32 [b, d].
+Pooled: TypeAlias = Mapping[str, Array]
+# What a batch is compared with: int32 [b], or bool [b, y] for labels of which there may be several.
+Targets: TypeAlias = Mapping[str, Array]
+# What a target says of an example: its label, or a number equal where captions or examples are.
+TargetKind: TypeAlias = Literal["labels", "captions", "examples"]
+# What a loss returns beside itself: scalars.
 Metrics: TypeAlias = dict[str, Array]
+LabelsAs: TypeAlias = Literal["index", "multi_hot"]
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """One objective a step, never summed (IMP section 3.1)."""
+    """One objective a step, never summed unless it says so (IMP section 3.1)."""
 
     @property
     def name(self) -> str: ...
     @property
     def modalities(self) -> tuple[str, ...]: ...
     @property
-    def pairs(self) -> tuple[Pair, ...]: ...
+    def pairs(self) -> tuple[Pair, ...]:
+        """The pairs of modalities that it contrasts."""
+        ...
+
     @property
     def classifier(self) -> str | None: ...
     @property
-    def labelled(self) -> bool: ...
+    def targets(self) -> dict[str, TargetKind]:
+        """The names of the `Targets` that it reads, and what they say."""
+        ...
+
+    @property
+    def labels_as(self) -> LabelsAs: ...
     @property
     def parts(self) -> tuple[str, ...]: ...
     def loss(
-        self,
-        model: Model,
-        inputs: Inputs,
-        groups: Array,
-        drop: Mapping[str, float],
-        key: Array,
-    ) -> tuple[Float[Array, ""], Metrics]:
-        """`groups` int32 [b]: the label, or for captions a number equal where they are equal."""
-        ...
+        self, model: Model, pooled: Pooled, targets: Targets
+    ) -> tuple[Float[Array, ""], Metrics]: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,34 +88,32 @@ class NCE:
         return None
 
     @property
-    def labelled(self) -> bool:
-        return self.texts == "label"
+    def targets(self) -> dict[str, TargetKind]:
+        if self.texts == "label":
+            return {"groups": "labels"}
+        return {"groups": "captions" if "text" in self.modalities else "examples"}
+
+    @property
+    def labels_as(self) -> LabelsAs:
+        return "index"
 
     @property
     def parts(self) -> tuple[str, ...]:
         return parts_for(self.modalities, pairs=self.pairs)
 
     def loss(
-        self,
-        model: Model,
-        inputs: Inputs,
-        groups: Array,
-        drop: Mapping[str, float],
-        key: Array,
+        self, model: Model, pooled: Pooled, targets: Targets
     ) -> tuple[Float[Array, ""], Metrics]:
-        ordered = {modality: inputs[modality] for modality in self.modalities}
-        pooled, metrics = model.encode(ordered, drop=drop, key=key)
         a, b = self.source, self.target
-        same = groups[:, None] == groups[None]
         scale = model.logit_scale((a, b))
         heads = model.contrast(pooled[a], (a, b)), model.contrast(pooled[b], (b, a))
-        loss, accuracy = losses.contrastive(*heads, scale, same)
-        return loss, metrics | {"accuracy": accuracy, "logit_scale": scale}
+        loss, accuracy = ring_nce.contrastive(*heads, scale, targets["groups"])
+        return loss, {"accuracy": accuracy, "logit_scale": scale}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SCE:
-    """Softmax cross-entropy on the dataset's labels, by a linear head of its own."""
+    """Softmax cross-entropy on the dataset's labels, one an example, by a linear head."""
 
     modality: str
     classifier: str
@@ -125,23 +131,120 @@ class SCE:
         return ()
 
     @property
-    def labelled(self) -> bool:
-        return True
+    def targets(self) -> dict[str, TargetKind]:
+        return {"labels": "labels"}
+
+    @property
+    def labels_as(self) -> LabelsAs:
+        return "index"
 
     @property
     def parts(self) -> tuple[str, ...]:
         return parts_for(self.modalities, classifier=self.classifier)
 
     def loss(
-        self,
-        model: Model,
-        inputs: Inputs,
-        groups: Array,
-        drop: Mapping[str, float],
-        key: Array,
+        self, model: Model, pooled: Pooled, targets: Targets
     ) -> tuple[Float[Array, ""], Metrics]:
-        m = self.modality
-        pooled, metrics = model.encode({m: inputs[m]}, drop=drop, key=key)
-        logits = model.classify(pooled[m], self.classifier)
-        loss, accuracy = losses.softmax(logits, groups)
-        return loss, metrics | {"accuracy": accuracy}
+        logits = model.classify(pooled[self.modality], self.classifier)
+        loss, accuracy = losses.softmax(logits, targets["labels"])
+        return loss, {"accuracy": accuracy}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BCE(SCE):
+    """Binary cross-entropy on the dataset's labels, of which an example may have any number.
+
+    `accuracy` is the share of the labelled examples whose highest class is one of theirs.
+    """
+
+    @property
+    def name(self) -> str:
+        return "bce"
+
+    @property
+    def labels_as(self) -> LabelsAs:
+        return "multi_hot"
+
+    def loss(
+        self, model: Model, pooled: Pooled, targets: Targets
+    ) -> tuple[Float[Array, ""], Metrics]:
+        logits = model.classify(pooled[self.modality], self.classifier)
+        loss, accuracy = losses.sigmoid(logits, targets["labels"])
+        return loss, {"accuracy": accuracy}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sum:
+    """Several objectives on one batch, their losses added: what alternating is compared with
+    (IMP table 2), and with NCE of one modality against two others, VATT's triplets."""
+
+    terms: tuple[NCE | SCE, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.terms) < 2:
+            raise ValueError(f"a sum needs two objectives or more, got {len(self.terms)}")
+        if len({term.classifier for term in self.terms} - {None}) > 1:
+            raise ValueError("the objectives of a sum must share one classifier")
+        if len({term.labels_as for term in self.terms if "labels" in term.targets.values()}) > 1:
+            raise ValueError("a sum can't read single labels and several of one batch; drop a term")
+        texts = {getattr(term, "texts", None) for term in self.terms if "text" in term.modalities}
+        if len(texts) > 1:
+            raise ValueError("the objectives of a sum must read one kind of text")
+
+    @property
+    def name(self) -> str:
+        return "+".join(term.name for term in self.terms)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(m for term in self.terms for m in term.modalities))
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        return tuple(dict.fromkeys(pair for term in self.terms for pair in term.pairs))
+
+    @property
+    def classifier(self) -> str | None:
+        return next((term.classifier for term in self.terms if term.classifier), None)
+
+    @property
+    def targets(self) -> dict[str, TargetKind]:
+        return {
+            f"{number}-{name}": kind
+            for number, term in enumerate(self.terms)
+            for name, kind in term.targets.items()
+        }
+
+    @property
+    def labels_as(self) -> LabelsAs:
+        return next((t.labels_as for t in self.terms if "labels" in t.targets.values()), "index")
+
+    @property
+    def texts(self) -> str:
+        return next((t.texts for t in self.terms if isinstance(t, NCE)), "caption")
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return next((t.prompts for t in self.terms if isinstance(t, NCE)), ())
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(sorted({part for term in self.terms for part in term.parts}))
+
+    def loss(
+        self, model: Model, pooled: Pooled, targets: Targets
+    ) -> tuple[Float[Array, ""], Metrics]:
+        total = jnp.float32(0)
+        metrics: Metrics = {}
+        for number, term in enumerate(self.terms):
+            own = {name: targets[f"{number}-{name}"] for name in term.targets}
+            loss, found = term.loss(model, pooled, own)
+            total += loss
+            found |= {"loss": loss}
+            metrics |= {f"{number}-{term.name}/{key}": value for key, value in found.items()}
+        return total, metrics
+
+
+def triplet(shared: str = "video", audio: str = "audio", text: str = "text") -> Sum:
+    """Video against sound and video against words, from one encoding of each (VATT)."""
+    return Sum(terms=(NCE(source=shared, target=audio), NCE(source=shared, target=text)))

@@ -9,11 +9,12 @@ from jaxtyping import Array
 
 from imp_data.batch import Batch
 from imp_model.config import ModelConfig
-from imp_model.model import Model
+from imp_model.model import Model, classifier_part
 from imp_model.router_losses import auxiliary_loss
 from imp_model.towers import through_towers
 from imp_train import optimizer
 from imp_train.config import Experiment
+from imp_train.objectives import Sum, TargetKind
 from imp_train.optimizer import Parts
 from imp_train.state import TrainState
 from imp_train.tasks import Task, Variant
@@ -26,11 +27,10 @@ def signature(config: ModelConfig, task: Task, variant: Variant) -> tuple[Any, .
     """What a compiled step depends on: shapes, objective, DropToken; never the task's name."""
     views = tuple((v.modality, v.shape, v.dtype) for v in variant.views)
     drop = tuple(sorted(variant.drop.items()))
+    terms = task.objective.terms if isinstance(task.objective, Sum) else (task.objective,)
     return (
         config,
-        type(task.objective).__name__,
-        task.objective.modalities,
-        task.objective.parts,
+        tuple((type(term).__name__, term.modalities, term.parts) for term in terms),
         views,
         variant.batch_size,
         drop,
@@ -43,19 +43,21 @@ def parts_of(config: ModelConfig, task: Task) -> tuple[str, ...]:
 
 
 def make_gradients(experiment: Experiment, task: Task, variant: Variant) -> jax.stages.Wrapped:
-    """(parts, inputs, groups, key) -> (gradients of the parts, controls, metrics), jitted.
+    """(parts, inputs, targets, key) -> (gradients of the parts, controls, metrics), jitted.
 
     `controls` are what `optimizer.update` needs: the clipping factor, and whether all is finite.
     """
     config = experiment.model
 
     def run(
-        parts: Parts, inputs: dict[str, Array], groups: Array, key: Array
+        parts: Parts, inputs: dict[str, Array], targets: dict[str, Array], key: Array
     ) -> tuple[Parts, tuple[Array, Array], dict[str, Array]]:
         def loss_of(parts: Parts) -> tuple[Array, dict[str, Array]]:
             model = Model(config, parts)
-            loss, metrics = task.objective.loss(model, inputs, groups, variant.drop, key)
-            return loss + auxiliary_loss(metrics), metrics
+            ordered = {modality: inputs[modality] for modality in task.objective.modalities}
+            pooled, routers = model.encode(ordered, drop=variant.drop, key=key)
+            loss, metrics = task.objective.loss(model, pooled, targets)
+            return loss + auxiliary_loss(routers), routers | metrics
 
         (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(parts)
         norm, factor, finite = optimizer.clipped_norm(experiment.optimizer, grads, loss)
@@ -81,7 +83,7 @@ def take_step(
     grads, controls, metrics = gradients(
         {name: state.parts[name] for name in names},
         batch.inputs,
-        groups_of(task, batch),
+        targets_of(task, batch),
         key,
     )
     rate = optimizer.learning_rate(experiment.optimizer, state.step, experiment.steps)
@@ -98,15 +100,26 @@ def take_step(
     return metrics | {"rate": np.float32(rate)}
 
 
-def groups_of(task: Task, batch: Batch) -> np.ndarray:
-    """int32 [b]: labels; else a number for each distinct text; else each example's own place.
+def targets_of(task: Task, batch: Batch) -> dict[str, np.ndarray]:
+    """What the task's objective reads: `objectives.Targets`."""
 
-    Examples of one number can't be told apart by their target, so NCE takes none for a negative
-    of another.
-    """
-    if task.objective.labelled:
-        assert batch.labels is not None, f"{task.name} needs labels"
-        return batch.labels
-    if "text" in batch.inputs:
-        return np.unique(batch.inputs["text"], axis=0, return_inverse=True)[1].astype(np.int32)
-    return np.unique(batch.index, return_inverse=True)[1].astype(np.int32)
+    def target(kind: TargetKind) -> np.ndarray:
+        if kind == "labels":
+            assert batch.labels is not None, f"{task.name} needs labels"
+            return batch.labels
+        alike = batch.inputs["text"] if kind == "captions" else batch.index
+        return np.unique(alike, axis=0, return_inverse=True)[1].astype(np.int32)
+
+    return {name: target(kind) for name, kind in task.objective.targets.items()}
+
+
+def target_specs(task: Task, variant: Variant, parts: Parts) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of `targets_of`."""
+    specs = {}
+    for name, kind in task.objective.targets.items():
+        shape: tuple[int, ...] = (variant.batch_size,)
+        if kind == "labels" and task.objective.labels_as == "multi_hot":
+            assert task.objective.classifier is not None
+            shape += (parts[classifier_part(task.objective.classifier)].kernel.shape[-1],)
+        specs[name] = jax.ShapeDtypeStruct(shape, bool if len(shape) > 1 else np.int32)
+    return specs

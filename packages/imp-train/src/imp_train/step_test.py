@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from imp_data.views import ImageView
+from imp_data.views import AudioView, ImageView
 from imp_model.model import Model
 from imp_train.compile import CompiledSteps
 from imp_train.conftest import IMAGE, MODEL, TEXT
 from imp_train.inputs import Choice, Inputs, load_datasets
 from imp_train.loop import classifiers, initial_state
-from imp_train.objectives import NCE, SCE
-from imp_train.step import groups_of, make_gradients, parts_of, signature, take_step
+from imp_train.objectives import BCE, NCE, SCE, Sum
+from imp_train.step import make_gradients, parts_of, signature, take_step, targets_of
 from imp_train.tasks import Task, Variant
 
 
@@ -100,11 +100,14 @@ def test_the_routers_auxiliary_losses_are_trained(make):
     state = initial_state(experiment, {"colours": ("blue", "red")})
     parts = {name: state.parts[name] for name in task.objective.parts}
     image = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
-    inputs = ({"image": image}, np.array([0, 1, 0, 1], np.int32), jax.random.key(0))
+    labels = {"labels": np.array([0, 1, 0, 1], np.int32)}
+    inputs = ({"image": image}, labels, jax.random.key(0))
 
     @jax.jit
-    def alone(parts, inputs, groups, key):
-        return task.objective.loss(Model(config, parts), inputs, groups, {}, key)
+    def alone(parts, inputs, targets, key):
+        model = Model(config, parts)
+        pooled, routers = model.encode(inputs, key=key)
+        return task.objective.loss(model, pooled, targets)[0], routers
 
     gradients = make_gradients(experiment, task, task.variants[0])
     loss, metrics = alone(parts, *inputs)
@@ -126,9 +129,9 @@ def test_a_step_of_one_tower_leaves_the_others(make):
     assert encoders["pictures"] == {"encoder/vision", "encoder/text"}
     parts = {name: state.parts[name] for name in parts_of(experiment.model, classes)}
     image = jax.ShapeDtypeStruct((4, 16, 16, 3), np.uint8)
-    groups = jax.ShapeDtypeStruct((4,), np.int32)
+    labels = {"labels": jax.ShapeDtypeStruct((4,), np.int32)}
     gradients = make_gradients(experiment, classes, classes.variants[0])
-    grads, _, _ = jax.eval_shape(gradients, parts, {"image": image}, groups, jax.random.key(0))
+    grads, _, _ = jax.eval_shape(gradients, parts, {"image": image}, labels, jax.random.key(0))
     assert set(grads) == set(parts)
 
 
@@ -151,11 +154,15 @@ def test_signatures_tell_programs_apart_and_not_tasks():
         key(variant=dataclasses.replace(base, views=(ImageView(size=32), TEXT))),
         key(model=dataclasses.replace(MODEL, remat="full")),
         key(dataclasses.replace(task, objective=NCE(source="text", target="image"))),
+        key(dataclasses.replace(task, objective=Sum(terms=(task.objective, task.objective)))),
     ]
     image = Variant(views=(IMAGE,), batch_size=4)
     for name in ("colours", "shapes"):
-        objective = SCE(modality="image", classifier=name)
-        others.append(key(dataclasses.replace(task, objective=objective, variants=(image,)), image))
+        for kind in (SCE, BCE):
+            own = dataclasses.replace(
+                task, objective=kind(modality="image", classifier=name), variants=(image,)
+            )
+            others.append(key(own, image))
     assert len({key(), *others}) == len(others) + 1
 
 
@@ -173,17 +180,26 @@ def test_programs_are_shared_by_equal_signatures(make):
     programs.close()
 
 
-def test_groups_are_labels_else_equal_texts_else_places(make):
+def test_targets_are_labels_else_equal_texts_else_places(make):
     experiment = make()
     pictures, classes = experiment.tasks
     inputs = Inputs(experiment, load_datasets(experiment))
     batch = inputs._loaders["pictures/base"].batch(0)
-    np.testing.assert_array_equal(groups_of(classes, batch), batch.labels)
+    np.testing.assert_array_equal(targets_of(classes, batch)["labels"], batch.labels)
     text = batch.inputs["text"]
     text[2] = text[0]
-    groups = groups_of(pictures, batch)
+    groups = targets_of(pictures, batch)["groups"]
     alike = (text[:, None] == text[None]).all(-1)
     np.testing.assert_array_equal(groups[:, None] == groups[None], alike)
-    del batch.inputs["text"]
+    sounds = dataclasses.replace(
+        pictures,
+        objective=NCE(source="image", target="audio"),
+        variants=(Variant(views=(IMAGE, AudioView(frames=8)), batch_size=4),),
+    )
     repeated = dataclasses.replace(batch, index=np.array([5, 9, 5, 2]))
-    np.testing.assert_array_equal(groups_of(pictures, repeated), [1, 2, 1, 0])
+    np.testing.assert_array_equal(targets_of(sounds, repeated)["groups"], [1, 2, 1, 0])
+    both = Sum(terms=(pictures.objective, classes.objective))
+    summed = targets_of(dataclasses.replace(pictures, objective=both), batch)
+    assert set(summed) == {"0-groups", "1-labels"}
+    np.testing.assert_array_equal(summed["0-groups"], groups)
+    np.testing.assert_array_equal(summed["1-labels"], batch.labels)
