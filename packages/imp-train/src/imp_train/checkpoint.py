@@ -27,6 +27,7 @@ class Checkpoints:
             "step": state.step,
             "positions": state.positions,
             "skipped": state.skipped,
+            "sampler": state.sampler,
         }
         self._manager.save(
             state.step,
@@ -62,6 +63,7 @@ class Checkpoints:
         restored.step = progress["step"]
         restored.positions = dict(progress["positions"])
         restored.skipped = progress["skipped"]
+        restored.sampler = progress["sampler"]
         return restored
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from imp_data.views import View
 from imp_model.config import ModelConfig
 from imp_model.model import Pair
+from imp_train.adaptive import Adaptive
 from imp_train.sampler import Sampler
 from imp_train.tasks import Task
 
@@ -44,7 +45,7 @@ class Experiment:
     tasks: tuple[Task, ...]
     steps: int
     optimizer: OptimizerConfig
-    sampler: Sampler
+    sampler: Sampler | Adaptive
     views: tuple[View, ...]
     tokenizer: Path | None = None
     seed: int = 0

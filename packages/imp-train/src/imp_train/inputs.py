@@ -2,13 +2,16 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from imp_data.batch import Batch
 from imp_data.datasets import Dataset
 from imp_data.loader import Batches, Loader
 from imp_data.mixture import Mixture
 from imp_data.tokenizer import Tokenizer
+from imp_train.adaptive import Adaptive, Blocks
 from imp_train.config import Experiment
+from imp_train.sampler import Sampler
 from imp_train.tasks import Task, Variant
 
 
@@ -25,10 +28,12 @@ class Choice:
 
 
 class Schedule:
-    """step -> Choice, pure: task by weight, variants of a task uniformly."""
+    """step -> Choice: task by weight, variants of a task uniformly; pure but for what an adaptive
+    sampler learned."""
 
     def __init__(self, experiment: Experiment, datasets: Mapping[str, Dataset]) -> None:
         self._experiment = experiment
+        self._blocks: Blocks | None = None
         self.choices: list[Choice] = []
         self.weights: list[float] = []
         for task in experiment.tasks:
@@ -37,9 +42,36 @@ class Schedule:
                 self.choices.append(Choice(task, variant))
                 self.weights.append(weight / len(task.variants))
 
+        self.restore({})
+
     def __call__(self, step: int) -> Choice:
+        """Raises IndexError for a step that an adaptive sampler has not come to yet."""
+        if self._blocks is not None:
+            return self.choices[self._blocks(step)]
         sampler, seed = self._experiment.sampler, self._experiment.seed
+        assert isinstance(sampler, Sampler)
         return self.choices[sampler(self.weights, seed, step)]
+
+    def soon(self, start: int, stop: int) -> list[Choice]:
+        """The choices of these steps, as far as they are decided."""
+        if self._blocks is not None:
+            stop = min(stop, self._blocks.decided)
+        return [self(step) for step in range(start, stop)]
+
+    def observe(self, step: int, choice: Choice, loss: float) -> None:
+        """Each step's loss, in order; an adaptive sampler learns from it."""
+        if self._blocks is not None:
+            self._blocks.observe(step, self.choices.index(choice), loss)
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Goes on from what `saved()` gave; from the start with nothing."""
+        experiment = self._experiment
+        if isinstance(experiment.sampler, Adaptive):
+            self._blocks = Blocks(experiment.sampler, self.weights, experiment.seed, saved)
+
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {} if self._blocks is None else self._blocks.saved()
 
 
 def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
@@ -75,6 +107,15 @@ class Inputs:
     ) -> None:
         """`num_workers` processes make the batches of all tasks; with 0 a thread does."""
         self.schedule = Schedule(experiment, datasets)
+        self._prefetch = 2 if num_workers else 4
+        ahead = self._prefetch * max(1, num_workers) + experiment.log_every
+        every = getattr(experiment.sampler, "every", None)
+        if every is not None and every < ahead:
+            raise ValueError(
+                f"the sampler decides every {every} steps, but losses are read every "
+                f"{experiment.log_every} and batches made ahead: let it decide every {ahead} or "
+                "more"
+            )
         self._steps = experiment.steps
         self._num_workers = num_workers
         tokenizer = _load_tokenizer(experiment)
@@ -99,7 +140,7 @@ class Inputs:
         batches = Mixture(self._loaders).batches(
             self._jobs(start, positions),
             num_workers=self._num_workers,
-            prefetch=2 if self._num_workers else 4,
+            prefetch=self._prefetch,
         )
         choices = (self.schedule(step) for step in range(start, self._steps))
         return ScheduledBatches(choices, batches)

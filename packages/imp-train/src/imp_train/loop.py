@@ -22,7 +22,7 @@ from imp_train import optimizer
 from imp_train.checkpoint import Checkpoints, check_experiment
 from imp_train.compile import CompiledSteps
 from imp_train.config import Experiment, to_json
-from imp_train.inputs import Inputs, load_datasets
+from imp_train.inputs import Choice, Inputs, load_datasets
 from imp_train.metrics import Metrics
 from imp_train.state import TrainState
 from imp_train.step import take_step
@@ -122,12 +122,21 @@ def _train(
     end = min(experiment.steps, stop_after or experiment.steps)
     waited = 0.0
     if state.step < end:
-        soon = [inputs.schedule(step) for step in range(state.step, min(end, state.step + 200))]
+        inputs.schedule.restore(state.sampler)
+        soon = inputs.schedule.soon(state.step, min(end, state.step + 200))
         order = {choice.key: choice for choice in [*soon, *inputs.schedule.choices]}
         steps = CompiledSteps(experiment, state, list(order.values()))
         metrics = Metrics(workdir, start=state.step, steps=experiment.steps, progress=progress)
         batches = inputs.batches(state.step, state.positions)
         root = jax.random.key(experiment.seed)
+        unseen: list[tuple[int, Choice, jax.Array]] = []
+
+        def learn() -> None:
+            for step, choice, loss in unseen:
+                inputs.schedule.observe(step, choice, float(loss))
+            unseen.clear()
+            state.sampler = inputs.schedule.saved()
+
         try:
             while state.step < end and not stopped:
                 asked = time.perf_counter()
@@ -136,13 +145,17 @@ def _train(
                 key = jax.random.fold_in(root, state.step)
                 values = take_step(experiment, steps[choice], state, choice.task, batch, key)
                 metrics.add(state.step - 1, choice, values)
+                unseen.append((state.step - 1, choice, values["loss"]))
                 state.positions[choice.key] = state.positions.get(choice.key, 0) + 1
                 if state.step % experiment.log_every == 0:
                     state.skipped += metrics.flush()
+                    learn()
                     _check_skipped(experiment, state, choice.task.name)
                 if state.step % experiment.checkpoint_every == 0:
+                    learn()
                     checkpoints.save(state)
             state.skipped += metrics.flush()
+            learn()
             if checkpoints.latest_step != state.step:
                 checkpoints.save(state)
         finally:

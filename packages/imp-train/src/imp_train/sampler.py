@@ -55,5 +55,41 @@ class Stratified:
         return int(rng.permutation(cards[: self.deck])[step % self.deck])
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Uniform:
+    """Every task alike, whatever its weight."""
+
+    def __call__(self, weights: Sequence[float], seed: int, step: int) -> int:
+        return int(_stream(seed, step).integers(len(weights)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Permutation:
+    """Every task once a round, in an order drawn anew for each round, whatever its weight."""
+
+    def __call__(self, weights: Sequence[float], seed: int, step: int) -> int:
+        turn, place = divmod(step, len(weights))
+        return int(_stream(seed, turn).permutation(len(weights))[place])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Every task at even intervals, as its weight says; nothing is drawn.
+
+    The j-th turn of a task with share s is due at (j + 1/2) / s, and what is due first comes first.
+    """
+
+    def __call__(self, weights: Sequence[float], seed: int, step: int) -> int:
+        shares = np.asarray(weights, np.float64)
+        shares = shares / shares.sum()
+        # Turns due before `near` are fewer than `step`; the next few hold the one sought.
+        near = max(0.0, step - len(shares))
+        first = np.ceil(near * shares - 0.5).clip(0).astype(int)
+        count = step - int(first.sum())
+        turns = first[:, None] + np.arange(count + 1)
+        due = (turns + 0.5) / shares[:, None]
+        return int(np.argsort(due.T, axis=None, kind="stable")[count] % len(shares))
+
+
 def _stream(seed: int, step: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, step]))

@@ -1,6 +1,7 @@
 """TrainState: what a checkpoint holds."""
 
 import dataclasses
+from typing import Any
 
 import jax
 
@@ -10,13 +11,15 @@ from imp_train.optimizer import Moments, Parts
 
 @dataclasses.dataclass
 class TrainState:
-    """`step` counts all steps, `positions[task/variant]` the batches each loader has given."""
+    """`step` counts all steps, `positions[task/variant]` the batches each loader has given;
+    `sampler` is what an adaptive one remembers."""
 
     step: int
     parts: Parts
     moments: Moments
     positions: dict[str, int]
     skipped: int = 0
+    sampler: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def arrays(self) -> dict[str, jax.Array]:
         """{path: array}, parameters and moments."""
