@@ -18,7 +18,7 @@ import pytest
 from imp_data.augment import Augment
 from imp_data.datasets import Dataset
 from imp_data.loader import Loader
-from imp_data.stores.examples import examples_path
+from imp_data.stores.examples import index_path
 from imp_data.views import ImageView, TextView
 from imp_data.workers import Workers
 
@@ -133,12 +133,12 @@ def test_an_error_comes_where_its_batch_would_and_ends_the_rest(greys, tmp_path)
     order = np.concatenate([b.index for b in loader(greys, batch_size=1).batches(0, 37)])
     shards, _ = greys.shards("train").locate(order)
     sound = max(np.flatnonzero(shards == shard)[0] for shard in set(shards))
-    lines = tmp_path / "out" / examples_path("train", int(shards[sound]))
-    lines.write_bytes(lines.read_bytes().replace(b"grey", b"gray"))
+    index = tmp_path / "out" / index_path("train", int(shards[sound]))
+    index.write_bytes(index.read_bytes()[:-1] + b"?")
     damaged = Dataset.load(tmp_path / "out")
     batches = loader(damaged, batch_size=1, num_workers=2).batches(0)
     made = []
-    with pytest.raises(ValueError, match=rf"{lines.name} .*imp-data verify"):
+    with pytest.raises(ValueError, match=rf"{index.name} .*imp-data verify"):
         made.extend(iter(batches))
     assert np.concatenate([batch.index for batch in made]).tolist() == order[:sound].tolist() != []
     assert next(batches, None) is None

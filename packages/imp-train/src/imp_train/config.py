@@ -16,7 +16,14 @@ from imp_train.tasks import Task
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Adam with warm-up and cosine decay (IMP section 4.1: peak 1e-3, no weight decay)."""
+    """Adam with warm-up and cosine decay (IMP section 4.1: peak 1e-3, no weight decay).
+
+    `rates` multiply the rate of the parts whose names they begin, the longest match for each part:
+    (("encoder", 0.1),) trains heads ten times as fast. `average` is the decay a step of a part's
+    exponential moving average, which the bundle then holds; 0 keeps none. `momentum_dtype` is the
+    first moment's; the second stays float32, for its steps are smaller than bfloat16 can take.
+    `accumulate` batches make a step, their gradients averaged.
+    """
 
     peak_rate: float = 1e-3
     warmup_steps: int = 0
@@ -27,12 +34,30 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     max_skipped: int = 20
+    rates: tuple[tuple[str, float], ...] = ()
+    average: float = 0.0
+    momentum_dtype: str = "float32"
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         if self.peak_rate <= 0:
             raise ValueError(f"peak_rate {self.peak_rate} must be above 0")
         if self.clip_norm <= 0:
             raise ValueError(f"clip_norm {self.clip_norm} must be above 0; 1.0 is usual")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average {self.average} must be at least 0 and below 1, as 0.9999")
+        if self.momentum_dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"momentum_dtype {self.momentum_dtype!r} must be float32 or bfloat16")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate {self.accumulate} must be at least 1 batch a step")
+        for prefix, factor in self.rates:
+            if factor < 0:
+                raise ValueError(f"rates: {prefix!r} has {factor}; it must be at least 0")
+
+    def rate_of(self, part: str) -> float:
+        """What the part's rate is multiplied by."""
+        fitting = [(len(prefix), f) for prefix, f in self.rates if part.startswith(prefix)]
+        return max(fitting)[1] if fitting else 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

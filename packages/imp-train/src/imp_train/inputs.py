@@ -117,6 +117,7 @@ class Inputs:
                 "more"
             )
         self._steps = experiment.steps
+        self._accumulate = experiment.optimizer.accumulate
         self._num_workers = num_workers
         tokenizer = _load_tokenizer(experiment)
         self._loaders: dict[str, Loader] = {}
@@ -143,29 +144,31 @@ class Inputs:
             prefetch=self._prefetch,
         )
         choices = (self.schedule(step) for step in range(start, self._steps))
-        return ScheduledBatches(choices, batches)
+        return ScheduledBatches(choices, batches, self._accumulate)
 
     def _jobs(self, start: int, positions: Mapping[str, int]) -> Iterator[tuple[str, int]]:
         ahead = dict(positions)
         for step in range(start, self._steps):
             key = self.schedule(step).key
-            yield key, ahead.get(key, 0)
-            ahead[key] = ahead.get(key, 0) + 1
+            for _ in range(self._accumulate):
+                yield key, ahead.get(key, 0)
+                ahead[key] = ahead.get(key, 0) + 1
 
 
 class ScheduledBatches:
-    """Iterates over each step's choice and its batch until `close`."""
+    """Iterates over each step's choice and its batches, `count` of them, until `close`."""
 
-    def __init__(self, choices: Iterator[Choice], batches: Batches) -> None:
+    def __init__(self, choices: Iterator[Choice], batches: Batches, count: int) -> None:
         self._choices = choices
         self._batches = batches
+        self._count = count
 
-    def __iter__(self) -> Iterator[tuple[Choice, Batch]]:
+    def __iter__(self) -> Iterator[tuple[Choice, list[Batch]]]:
         return self
 
-    def __next__(self) -> tuple[Choice, Batch]:
-        batch = next(self._batches)
-        return next(self._choices), batch
+    def __next__(self) -> tuple[Choice, list[Batch]]:
+        batches = [next(self._batches) for _ in range(self._count)]
+        return next(self._choices), batches
 
     def close(self) -> None:
         """Ends the iteration, its thread and its processes. May be called twice."""

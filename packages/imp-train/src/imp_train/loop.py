@@ -140,13 +140,13 @@ def _train(
         try:
             while state.step < end and not stopped:
                 asked = time.perf_counter()
-                choice, batch = next(batches)
+                choice, own = next(batches)
                 waited += time.perf_counter() - asked
                 key = jax.random.fold_in(root, state.step)
-                values = take_step(experiment, steps[choice], state, choice.task, batch, key)
+                values = take_step(experiment, steps[choice], state, choice.task, own, key)
                 metrics.add(state.step - 1, choice, values)
                 unseen.append((state.step - 1, choice, values["loss"]))
-                state.positions[choice.key] = state.positions.get(choice.key, 0) + 1
+                state.positions[choice.key] = state.positions.get(choice.key, 0) + len(own)
                 if state.step % experiment.log_every == 0:
                     state.skipped += metrics.flush()
                     learn()
@@ -179,7 +179,7 @@ def write_bundle(
     """What serving needs: the experiment's views, pairs and classifiers with the parameters."""
     bundle.save(
         path,
-        Model(experiment.model, state.parts),
+        Model(experiment.model, optimizer.averaged(state.parts, state.moments)),
         pairs=experiment.pairs,
         classifiers=labels,
         views={view.modality: view_to_json(view) for view in experiment.views},

@@ -130,3 +130,20 @@ def test_one_classifier_over_two_sets_of_labels_is_refused(make):
     datasets["more"] = dataclasses.replace(datasets["more"], label_names=("cyan", "red"))
     with pytest.raises(ValueError, match=r"'colours' .*'classes' and 'more'"):
         classifiers(experiment, datasets)
+
+
+def test_accumulating_and_averaging_stop_and_go_on_too(make, tmp_path):
+    config = dataclasses.replace(
+        make().optimizer, accumulate=2, average=0.9, momentum_dtype="bfloat16"
+    )
+    experiment = make(optimizer=config)
+    train(experiment, tmp_path / "whole", progress=False)
+    train(experiment, tmp_path / "parts", progress=False, stop_after=4)
+    train(experiment, tmp_path / "parts", progress=False)
+    same_end(experiment, tmp_path / "whole", tmp_path / "parts")
+    end = restored(experiment, tmp_path / "whole")
+    assert sum(end.positions.values()) == 2 * experiment.steps
+    served = bundle.load(tmp_path / "whole" / "bundle").model.parts["encoder"]
+    average = end.moments["encoder"].average
+    np.testing.assert_array_equal(served.norm.scale[...], average.norm.scale[...])
+    assert not np.array_equal(served.norm.scale[...], end.parts["encoder"].norm.scale[...])

@@ -6,7 +6,8 @@ its bias correction counts the updates it had.
 
 import functools
 import math
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +17,37 @@ from jaxtyping import Array, Bool, Float
 
 from imp_train.config import OptimizerConfig
 
+
+class PartMoments(NamedTuple):
+    """Adam's state of a part and, where one is kept, the part's moving average."""
+
+    adam: optax.OptState
+    average: nnx.Module | None
+
+
 Parts: TypeAlias = dict[str, nnx.Module]
-Moments: TypeAlias = dict[str, optax.OptState]
+Moments: TypeAlias = dict[str, PartMoments]
 
 
 def _adam(config: OptimizerConfig) -> optax.GradientTransformation:
-    return optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.epsilon)
+    # None keeps the parameters' own dtype.
+    dtype = None if config.momentum_dtype == "float32" else config.momentum_dtype
+    return optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.epsilon, mu_dtype=dtype)
 
 
 def init(config: OptimizerConfig, parts: Parts) -> Moments:
-    return {name: _adam(config).init(part) for name, part in parts.items()}
+    def of(part: nnx.Module) -> PartMoments:
+        # A copy: a step gives the part's own buffers away.
+        average = jax.tree.map(jnp.copy, part) if config.average else None
+        return PartMoments(_adam(config).init(part), average)
+
+    return {name: of(part) for name, part in parts.items()}
+
+
+def averaged(parts: Parts, moments: Moments) -> Parts:
+    """The parts' moving averages, where these are kept; else the parts."""
+    kept = {name: own.average for name, own in moments.items() if own.average is not None}
+    return parts | kept
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
@@ -50,26 +72,77 @@ def clipped_norm(
     return norm, factor, jnp.isfinite(norm) & jnp.isfinite(loss)
 
 
+def accumulated(
+    config: OptimizerConfig, grads: Sequence[Parts], losses: Sequence[Float[Array, ""]]
+) -> tuple[Parts, Float[Array, ""], tuple[Float[Array, ""], Bool[Array, ""]]]:
+    """Of several batches' gradients: their sum, the norm of their mean, and `update`'s controls.
+
+    The gradients are given away. Programs are a part's: no mixture of tasks is a
+    program of its own.
+    """
+    total: Parts = {}
+    for own in grads:
+        for name, grad in own.items():
+            total[name] = _added(total[name], grad) if name in total else grad
+    square, loss = jnp.float32(0), jnp.float32(0)
+    for grad in total.values():
+        square = square + _square(grad)
+    for value in losses:
+        loss = loss + value
+    norm, factor, finite = _controls(config, square, loss, float(len(grads)))
+    return total, norm, (factor, finite)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _added(a: nnx.Module, b: nnx.Module) -> nnx.Module:
+    return jax.tree.map(jnp.add, a, b)
+
+
+@jax.jit
+def _square(part: nnx.Module) -> Float[Array, ""]:
+    return optax.global_norm(part) ** 2
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _controls(
+    config: OptimizerConfig, square: Array, loss: Array, count: float | Array
+) -> tuple[Array, Array, Array]:
+    norm = jnp.sqrt(square) / count
+    factor = jnp.minimum(1.0, config.clip_norm / (norm + 1e-12)) / count
+    return norm, factor, jnp.isfinite(norm) & jnp.isfinite(loss)
+
+
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
 def update(
     config: OptimizerConfig,
     part: nnx.Module,
-    moments: optax.OptState,
+    moments: PartMoments,
     grads: nnx.Module,
     rate: float | Float[Array, ""],
     factor: Float[Array, ""],
     finite: Bool[Array, ""],
-) -> tuple[nnx.Module, optax.OptState]:
+) -> tuple[nnx.Module, PartMoments]:
     """One part's update; where `finite` is false nothing changes.
 
     A program of its own, so that tasks share it: the update's many small kernels are compiled once
     a part instead of once a task.
     """
-    direction, state = _adam(config).update(jax.tree.map(lambda g: g * factor, grads), moments)
+    direction, state = _adam(config).update(jax.tree.map(lambda g: g * factor, grads), moments.adam)
 
     def move(p: Array, u: Array) -> Array:
         decay = config.weight_decay * p if p.ndim > 1 else 0.0
         return jnp.where(finite, p - rate * (u + decay), p)
 
-    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), state, moments)
-    return jax.tree.map(move, part, direction), kept
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), state, moments.adam)
+    moved = jax.tree.map(move, part, direction)
+    average = None
+    if moments.average is not None:
+        # Young averages follow quickly: their decay is what t updates can fill.
+        t = kept.count.astype(jnp.float32)
+        decay = jnp.minimum(config.average, t / (t + 9))
+
+        def follow(old: Array, new: Array) -> Array:
+            return jnp.where(finite, old + (1 - decay) * (new - old), old)
+
+        average = jax.tree.map(follow, moments.average, moved)
+    return moved, PartMoments(kept, average)

@@ -60,7 +60,90 @@ def test_the_norm_is_over_all_parts_and_clipping_only_shrinks():
     assert not optimizer.clipped_norm(config, big, jnp.float32(0))[2]
 
 
-@pytest.mark.parametrize(("field", "value"), [("peak_rate", 0.0), ("clip_norm", -1.0)])
+def linear(name="part"):
+    return Linear(3, 2, Init.seeded(0, name), axes=("embed", "mlp"))
+
+
+def steps(config, count, *, finite=True):
+    """A part after so many updates of one gradient, its moments, and where it had been."""
+    part, path = linear(), []
+    moments = optimizer.init(config, {"part": part})["part"]
+    for _ in range(count):
+        grads = jax.tree.map(lambda x: jnp.ones_like(x), part)
+        part, moments = optimizer.update(
+            config, part, moments, grads, 0.1, jnp.float32(1), jnp.bool_(finite)
+        )
+        path.append(np.asarray(part.kernel[...]))
+    return part, moments, path
+
+
+def test_an_average_follows_its_part_and_the_bundle_takes_it():
+    config = OptimizerConfig(average=0.3)
+    part, moments, path = steps(config, 5)
+    average = np.asarray(linear().kernel[...])
+    for t, value in enumerate(path, 1):
+        decay = min(0.3, t / (t + 9))
+        average = decay * average + (1 - decay) * value
+    np.testing.assert_allclose(moments.average.kernel[...], average, rtol=1e-5)
+    assert np.abs(average - path[-1]).max() > 1e-3
+    served = optimizer.averaged({"part": part}, {"part": moments})
+    assert served["part"] is moments.average
+    _, still, _ = steps(config, 2, finite=False)
+    np.testing.assert_array_equal(still.average.kernel[...], linear().kernel[...])
+    part, moments, _ = steps(OptimizerConfig(), 1)
+    assert moments.average is None
+    assert optimizer.averaged({"part": part}, {"part": moments})["part"] is part
+
+
+def test_a_bfloat16_momentum_halves_its_memory_and_hardly_changes_the_path():
+    _, moments, path = steps(OptimizerConfig(momentum_dtype="bfloat16"), 5)
+    assert moments.adam.mu.kernel.dtype == jnp.bfloat16
+    assert moments.adam.nu.kernel.dtype == jnp.float32
+    want = steps(OptimizerConfig(), 5)[2][-1]
+    moved = want - np.asarray(linear().kernel[...])
+    assert np.abs(path[-1] - want).max() < 0.02 * np.abs(moved).max()
+
+
+def test_rates_are_the_longest_prefixs():
+    config = OptimizerConfig(rates=(("head", 10.0), ("head/image", 0.5), ("encoder", 0.0)))
+    assert config.rate_of("head/text>image") == 10
+    assert config.rate_of("head/image>text") == 0.5
+    assert config.rate_of("encoder") == 0
+    assert config.rate_of("embedder/text") == 1
+
+
+def test_accumulated_gradients_are_the_mean_of_all_batches_tasks_may_differ():
+    config = OptimizerConfig(clip_norm=1.0)
+    one, two = linear("a"), linear("b")
+    ones, threes = (jax.tree.map(lambda x, k=k: jnp.full_like(x, k), one) for k in (1.0, 3.0))
+    losses = [jnp.float32(1), jnp.float32(2)]
+    grads = [{"a": ones}, {"a": threes, "b": jax.tree.map(jnp.ones_like, two)}]
+    total, norm, (factor, finite) = optimizer.accumulated(config, grads, losses)
+    np.testing.assert_array_equal(total["a"].kernel[...], np.full((3, 2), 4.0))
+    np.testing.assert_allclose(norm, np.sqrt(6 * 2**2 + 6 * 0.5**2), rtol=1e-6)
+    # The update multiplies the sum by it: the mean, clipped.
+    np.testing.assert_allclose(factor * 2 * norm, 1, rtol=1e-6)
+    assert finite
+    twice = [{"b": linear("b")}, {"b": linear("b")}]
+    bad = optimizer.accumulated(config, twice, [losses[0], jnp.float32(np.inf)])
+    assert not bad[2][1]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("peak_rate", 0.0),
+        ("clip_norm", -1.0),
+        ("average", 1.0),
+        ("momentum_dtype", "float16"),
+        ("accumulate", 0),
+    ],
+)
 def test_errors_quote_the_value(field, value):
-    with pytest.raises(ValueError, match=f"{field} {value}"):
+    with pytest.raises(ValueError, match=f"{field} {value!r}"):
         OptimizerConfig(**{field: value})
+
+
+def test_a_negative_rate_is_named():
+    with pytest.raises(ValueError, match="'head' has -1"):
+        OptimizerConfig(rates=(("head", -1.0),))

@@ -1,6 +1,6 @@
 """One AGD step: the parts its task uses in, the same parts updated out, nothing else touched."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -72,32 +72,44 @@ def take_step(
     gradients: Gradients,
     state: TrainState,
     task: Task,
-    batch: Batch,
+    batches: Sequence[Batch],
     key: Array,
 ) -> dict[str, Any]:
     """One update of `state`, in place, from one task alone; returns its metrics on the device.
 
-    Parts that the task does not use, and their moments, are neither read nor written.
+    Parts that the task does not use, and their moments, are neither read nor written. Of several
+    batches the gradients are averaged, and the metrics are the last one's.
     """
+    config = experiment.optimizer
     names = parts_of(experiment.model, task)
-    grads, controls, metrics = gradients(
-        {name: state.parts[name] for name in names},
-        batch.inputs,
-        targets_of(task, batch),
-        key,
-    )
-    rate = optimizer.learning_rate(experiment.optimizer, state.step, experiment.steps)
+    parts = {name: state.parts[name] for name in names}
+    found = []
+    for number, batch in enumerate(batches):
+        own = jax.random.fold_in(key, number) if number else key
+        found.append(gradients(parts, batch.inputs, targets_of(task, batch), own))
+    grads, controls, metrics = found[-1]
+    if len(found) > 1:
+        losses = [own["loss"] for _, _, own in found]
+        grads, norm, controls = optimizer.accumulated(config, [own for own, _, _ in found], losses)
+        metrics = metrics | {"grad_norm": norm, "skipped": ~controls[1], "loss": _mean(losses)}
+    del found
+    rate = optimizer.learning_rate(config, state.step, experiment.steps)
     for name in names:
         state.parts[name], state.moments[name] = optimizer.update(
-            experiment.optimizer,
+            config,
             state.parts[name],
             state.moments[name],
             grads[name],
-            rate,
+            rate * config.rate_of(name),
             *controls,
         )
     state.step += 1
     return metrics | {"rate": np.float32(rate)}
+
+
+@jax.jit
+def _mean(losses: list[Array]) -> Array:
+    return sum(losses[1:], losses[0]) / len(losses)
 
 
 def targets_of(task: Task, batch: Batch) -> dict[str, np.ndarray]:

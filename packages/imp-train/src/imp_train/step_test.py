@@ -38,7 +38,7 @@ def run(make):
                 programs[choice],
                 state,
                 choice.task,
-                loader.batch(step),
+                [loader.batch(step)],
                 jax.random.key(step),
             )
         return metrics
@@ -203,3 +203,30 @@ def test_targets_are_labels_else_equal_texts_else_places(make):
     assert set(summed) == {"0-groups", "1-labels"}
     np.testing.assert_array_equal(summed["0-groups"], groups)
     np.testing.assert_array_equal(summed["1-labels"], batch.labels)
+
+
+def test_two_batches_of_a_step_are_one_of_twice_the_size(make):
+    """For a loss that is a mean over examples; the parameters move alike, to rounding."""
+    _, classes = make().tasks
+    whole = dataclasses.replace(
+        classes, variants=(dataclasses.replace(classes.variants[0], batch_size=8),)
+    )
+    ends = []
+    for task, accumulate in ((whole, 1), (classes, 2)):
+        optimizer = dataclasses.replace(make().optimizer, accumulate=accumulate, clip_norm=0.01)
+        experiment = make(tasks=(task,), optimizer=optimizer)
+        inputs = Inputs(experiment, load_datasets(experiment))
+        state = initial_state(experiment, {"colours": ("blue", "red")})
+        _, own = next(inputs.batches(0, {}))
+        gradients = make_gradients(experiment, task, task.variants[0])
+        metrics = take_step(experiment, gradients, state, task, own, jax.random.key(0))
+        ends.append((arrays(state), metrics, [batch.index for batch in own]))
+    (one, ours, seen), (two, theirs, seen_too) = ends
+    np.testing.assert_array_equal(np.concatenate(seen), np.concatenate(seen_too))
+    for name in ("loss", "grad_norm"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4)
+    moments = [name for name in one if name.startswith("moments/encoder/")]
+    assert moments
+    for name in moments:
+        scale = np.abs(one[name]).max()
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-3, atol=1e-5 * scale)
