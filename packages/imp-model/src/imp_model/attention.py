@@ -17,8 +17,8 @@ class Attention(nnx.Module):
     def __init__(self, config: ModelConfig, init: Init) -> None:
         d, self.num_heads = config.width, config.num_heads
         self.qkv = Linear(d, 3 * d, init, axes=("embed", "heads"))
-        self.q_norm = LayerNorm(d // config.num_heads, init, axis="head_dim")
-        self.k_norm = LayerNorm(d // config.num_heads, init, axis="head_dim")
+        self.q_norm = LayerNorm(d // config.num_heads, init)
+        self.k_norm = LayerNorm(d // config.num_heads, init)
         self.out = Linear(d, d, init, axes=("heads", "embed"))
 
     def __call__(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key, Num
 
+from imp_model import sharding
 from imp_model.config import EMBEDDER_OF, MODALITIES, ModelConfig
 from imp_model.embed_audio import AudioEmbedder
 from imp_model.embed_text import TextEmbedder
@@ -93,6 +94,8 @@ class Model(nnx.Module):
         tokens: dict[str, Array] = {}
         masks: dict[str, Array | None] = {}
         for i, (modality, values) in enumerate(inputs.items()):
+            sharding.check_batch(modality, len(values))
+            values = sharding.batched(values)
             part = self.parts[f"embedder/{EMBEDDER_OF[modality]}"]
             if modality == "text":
                 tokens[modality], masks[modality] = part(values), values != 0
@@ -104,7 +107,7 @@ class Model(nnx.Module):
         pooled, metrics = {}, {}
         for number, group in enumerate(self._batches(tokens)):
             own_masks = [masks[m] for m in group]
-            joined = jnp.concatenate([tokens[m] for m in group])
+            joined = sharding.batched(jnp.concatenate([tokens[m] for m in group]))
             mask = None if all(m is None for m in own_masks) else _join(own_masks, tokens, group)
             noise = None
             if key is not None and self.config.draws_noise:
@@ -123,10 +126,13 @@ class Model(nnx.Module):
         return pooled, metrics
 
     def _batches(self, tokens: Mapping[str, Array]) -> list[list[str]]:
-        """Modalities that may share a batch; never where routing would mix their examples."""
+        """Modalities that may share a batch; never where routing would mix their examples.
+
+        Nor where devices share the batch: joining would send examples from one to another.
+        """
+        mixable = self.config.routing_group == "example" and sharding.batch_shards() == 1
         groups: dict[object, list[str]] = {}
         for modality, x in tokens.items():
-            mixable = self.config.routing_group == "example"
             alike = (tower_of(self.config.towers, modality), x.shape[1])
             groups.setdefault(alike if mixable else modality, []).append(modality)
         return list(groups.values())

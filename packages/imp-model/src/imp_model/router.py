@@ -43,6 +43,22 @@ class Router(nnx.Module):
         mask: Bool[Array, "g n"] | None,
         key: Key[Array, ""] | None = None,
     ) -> Routing:
+        return self.route(x, mask, self.noise(key, *x.shape[:2]))
+
+    def noise(
+        self, key: Key[Array, ""] | None, groups: int, tokens: int
+    ) -> Float[Array, "g e n"] | None:
+        """Standard normal, for all groups at once; None where none is drawn."""
+        if key is None or not self.config.draws_noise:
+            return None
+        return jax.random.normal(key, (groups, self.config.num_experts, tokens))
+
+    def route(
+        self,
+        x: Float[Array, "g n d"],
+        mask: Bool[Array, "g n"] | None,
+        noise: Float[Array, "g e n"] | None,
+    ) -> Routing:
         c, capacity = self.config, self.config.capacity(x.shape[1])
         # HIGHEST: a router in reduced precision flips slots.
         logits = jnp.einsum(
@@ -56,10 +72,8 @@ class Router(nnx.Module):
             probs = jax.nn.softmax(logits, axis=1)
             token, live = experts_choose(probs, mask, capacity)
         else:
-            std = c.router_noise / c.num_experts if key is not None else 0.0
-            noisy = logits
-            if key is not None and std:
-                noisy = logits + std * jax.random.normal(key, logits.shape)
+            std = c.router_noise / c.num_experts if noise is not None else 0.0
+            noisy = logits if noise is None else logits + std * noise
             probs = jax.nn.softmax(noisy, axis=1)
             token, live = tokens_choose(
                 probs, mask, capacity, top_k=c.top_k, priority=c.capacity_priority
