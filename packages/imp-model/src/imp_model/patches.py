@@ -8,7 +8,7 @@ from imp_model import sharding
 from imp_model.init import Init
 
 # The level and the spread count for as much as 64 of the patch's values.
-_LEVEL_GAIN = 8.0
+LEVEL_GAIN = 8.0
 
 
 class PatchProjection(nnx.Module):
@@ -25,7 +25,7 @@ class PatchProjection(nnx.Module):
         self, size: int, width: int, init: Init, *, epsilon: float, dtype: jnp.dtype
     ) -> None:
         self.kernel = init.fan_in((size, width), ("patch", "embed"))
-        self.level = init.normal((2, width), 0.5 / _LEVEL_GAIN, (None, "embed"))
+        self.level = init.normal((2, width), 0.5 / LEVEL_GAIN, (None, "embed"))
         self.epsilon, self.dtype = epsilon, dtype
 
     def __call__(self, x: Float[Array, "b n p"], *, tiles: int = 1) -> Float[Array, "b n d"]:
@@ -37,7 +37,7 @@ class PatchProjection(nnx.Module):
         mean = x.mean(-1, keepdims=True)
         x = x - mean
         deviation = jnp.sqrt(jnp.square(x).mean(-1, keepdims=True) + self.epsilon)
-        level = _LEVEL_GAIN * jnp.concatenate([mean, deviation], -1)
+        level = LEVEL_GAIN * jnp.concatenate([mean, deviation], -1)
         x = (x / deviation).astype(self.dtype)
         # One flat matrix product: the 3-D form's gradient is far slower on XLA's CPU backend.
         shape = x.reshape(-1, x.shape[-1]) @ kernel.astype(self.dtype)

@@ -8,6 +8,7 @@ Under `with jax.set_mesh(make_mesh(...))` a Model computes what it computes on o
 such a mesh, or inside a `jax.shard_map`, nothing here does anything.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -96,7 +97,7 @@ def spec(axes: Sequence[str | None]) -> P:
     return P(*(None if axis is None else RULES[axis] for axis in axes))
 
 
-def shardings(mesh: Mesh, tree: Any) -> Any:
+def shardings(mesh: Mesh | AbstractMesh, tree: Any) -> Any:
     """`tree` with a NamedSharding for each array: of a Model, an abstract one, their parts, or an
     optimizer's moments of them. What has no logical axes, as a count, is whole on every device.
 
@@ -145,6 +146,28 @@ def check_batch(what: str, size: int) -> None:
 def batched(x: Array) -> Array:
     """`x` [b, ...] with its examples spread, all else whole."""
     return x if current() is None else jax.lax.with_sharding_constraint(x, P(BATCH))
+
+
+def join(batches: Sequence[Array]) -> Array:
+    """Batches in one: in a row, or on a mesh each device's examples beside its others, so that
+    none moves. `split` takes them apart again. (A router's noise is drawn for rows, and so falls on
+    other examples then.)"""
+    shards = batch_shards()
+    if shards == 1:
+        return jnp.concatenate(batches)
+    own = [x.reshape(shards, -1, *x.shape[1:]) for x in batches]
+    return jnp.concatenate(own, axis=1).reshape(-1, *batches[0].shape[1:])
+
+
+def split(joined: Array, sizes: Sequence[int], dim: int = 0) -> list[Array]:
+    """The batches of `sizes` that were joined in dimension `dim`."""
+    shards, shape = batch_shards(), joined.shape
+    own = joined.reshape(*shape[:dim], shards, -1, *shape[dim + 1 :])
+    ends = list(itertools.accumulate(size // shards for size in sizes))
+    return [
+        part.reshape(*shape[:dim], -1, *shape[dim + 1 :])
+        for part in jnp.split(own, ends[:-1], axis=dim + 1)
+    ]
 
 
 def constrain(x: Array, axes: Sequence[str | None]) -> Array:
