@@ -22,7 +22,7 @@ class ModelConfig:
 
     `overflow`: what becomes of a token whose expert is full: it is dropped, or asks its next one
     (Switch's no-token-left-behind), with which each is taken wherever there are slots enough.
-    `gates="normalised"`: those of a token sum to 1 over the experts that took it (sparse upcycling).
+    `gates="normalised"`: a token's sum to 1 over the experts that took it (sparse upcycling).
 
     `layers="unroll"` and `remat` change the program and not what it computes. `dtype` is the
     compute type; parameters, router, softmax and losses stay in float32.

@@ -1,7 +1,7 @@
 """The MoE layer over a mesh: every device routes its own examples, tokens travel to their experts.
 
-Two explicit all-to-alls over the mesh axis `expert`, [e, s, d] to [e/E, E*s, d] and back. Left to the
-compiler, gathers whose rows it can't follow become all-gathers of every token.
+Two explicit all-to-alls over the mesh axis `expert`, [e, s, d] to [e/E, E*s, d] and back. Left to
+the compiler, gathers whose rows it can't follow become all-gathers of every token.
 """
 
 from collections.abc import Callable
@@ -59,6 +59,6 @@ def over_mesh(
         return layer(router, up, down, x, mask, noise, size, dispatch, collect)
 
     kernels = (sharding.spec(("expert", "embed", "mlp")), sharding.spec(("expert", "mlp", "embed")))
-    return jax.shard_map(
-        own, in_specs=(P(), *kernels, rows, rows, rows), out_specs=(rows, rows)
-    )(router, up, down, x, mask, noise)
+    return jax.shard_map(own, in_specs=(P(), *kernels, rows, rows, rows), out_specs=(rows, rows))(
+        router, up, down, x, mask, noise
+    )

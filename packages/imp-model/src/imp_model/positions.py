@@ -30,7 +30,8 @@ class FactorisedPositions(nnx.Module):
                     "many fit"
                 )
             index = np.arange(size) * buckets // size
-            total = (total[:, None] + sharding.at_use(table)[index][None]).reshape(-1, total.shape[-1])
+            rows = sharding.at_use(table)[index]
+            total = (total[:, None] + rows[None]).reshape(-1, total.shape[-1])
         return self.norm(total)
 
 

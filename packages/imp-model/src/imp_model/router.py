@@ -78,9 +78,7 @@ class Router(nnx.Module):
                 noisy = logits + std * noise
             probs = jax.nn.softmax(noisy, axis=1)
             choose = tokens_choose if c.overflow == "drop" else tokens_choose_on
-            token, live = choose(
-                probs, mask, capacity, top_k=c.top_k, priority=c.capacity_priority
-            )
+            token, live = choose(probs, mask, capacity, top_k=c.top_k, priority=c.capacity_priority)
             losses = router_losses.losses(c, logits, noisy, std, mask)
         # Named for rematerialisation: probabilities recomputed with another rounding could flip a
         # slot, and the gradient would be that of another routing.
@@ -166,9 +164,9 @@ def tokens_choose_on(
         room = capacity - taken.sum(1, keepdims=True)
         return asked + asks, taken | (named & (jnp.cumsum(named, axis=1) <= room))
 
-    # Zeros made of `preferred`: over a mesh the loop's state is each device's own from the start.
-    start = 0 * preferred[..., 0], preferred < 0
-    _, taken = jax.lax.fori_loop(0, top_k * e, ask, start)
+    # Made of `probs`: over a mesh the loop's state is each device's own from the start.
+    none = probs < 0
+    _, taken = jax.lax.fori_loop(0, top_k * e, ask, (none.sum(2, dtype=jnp.int32), none))
     if priority == "score":
         taken = _rows(taken, jnp.argsort(served, axis=1))
     live, token = jax.lax.top_k(taken.transpose(0, 2, 1).astype(jnp.int32), capacity)

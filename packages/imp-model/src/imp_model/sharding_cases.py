@@ -48,7 +48,10 @@ def example_batch(length):
 
 def objective(model, batch, key):
     pooled, metrics = model.encode(batch, drop={"image": 0.5}, key=key)
-    images, texts = model.contrast(pooled["image"], PAIR), model.contrast(pooled["text"], PAIR[::-1])
+    images, texts = (
+        model.contrast(pooled["image"], PAIR),
+        model.contrast(pooled["text"], PAIR[::-1]),
+    )
     logits = model.logit_scale(PAIR) * (images @ texts.T)
     logs = [jnp.diagonal(jax.nn.log_softmax(logits, axis)) for axis in (0, 1)]
     return -(logs[0] + logs[1]).mean() / 2 + auxiliary_loss(metrics), metrics

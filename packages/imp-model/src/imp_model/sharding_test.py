@@ -61,9 +61,6 @@ def test_every_parameter_of_an_abstract_model_has_its_place():
         flatten(placed.parts)[name].shard_shape(leaf.shape)
 
 
-
-
-
 @pytest.mark.parametrize(
     ("sizes", "said"),
     [

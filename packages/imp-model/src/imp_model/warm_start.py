@@ -155,7 +155,9 @@ def _grid(name: str, tensors: Mapping[str, np.ndarray], config: ModelConfig) -> 
         raise ValueError(f"the checkpoint has no {name!r}, which our position tables start from")
     table = tensors[name].astype(np.float32)
     if table.ndim != 3 or table.shape[::2] != (1, config.width):
-        raise ValueError(f"{name!r} is of {table.shape}; the size needs (1, patches, {config.width})")
+        raise ValueError(
+            f"{name!r} is of {table.shape}; the size needs (1, patches, {config.width})"
+        )
     patches = table.shape[1]
     side = int(np.sqrt(patches))
     most = min(config.vision_positions[1:])
