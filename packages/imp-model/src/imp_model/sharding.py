@@ -103,11 +103,9 @@ def shardings(mesh: Mesh | AbstractMesh, tree: Any) -> Any:
 
     `jax.device_put(tree, shardings(mesh, tree))` places it.
     """
-    leaves, structure = jax.tree.flatten(tree, is_leaf=lambda x: isinstance(x, nnx.Variable))
+    leaves = jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, nnx.Variable))
     specs = [spec(x.out_sharding) if isinstance(x, nnx.Variable) else P() for x in leaves]
-    whole = jax.tree.structure(tree)
-    assert structure.num_leaves == whole.num_leaves, "a Variable of several arrays"
-    return jax.tree.unflatten(whole, [NamedSharding(mesh, s) for s in specs])
+    return jax.tree.unflatten(jax.tree.structure(tree), [NamedSharding(mesh, s) for s in specs])
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -92,10 +92,10 @@ def shapes(config, batch):
 def test_a_batch_or_a_group_that_does_not_fit_is_refused(config):
     with jax.sharding.use_abstract_mesh(abstract_mesh(2, 1, 2, 1)):
         assert shapes(config, 4)["image"].shape == (4, config.width)
-        with pytest.raises(ValueError, match="image: a batch of 6 .* = 4 devices; 4 or 8 can"):
+        with pytest.raises(ValueError, match=r"image: a batch of 6 .* = 4 devices; 4 or 8 can"):
             shapes(config, 6)
         mixing = dataclasses.replace(config, routing_group="batch")
-        with pytest.raises(ValueError, match="routing_group 'batch' mixes examples.* 4 devices"):
+        with pytest.raises(ValueError, match=r"routing_group 'batch' mixes examples.* 4 devices"):
             shapes(mixing, 4)
     with jax.sharding.use_abstract_mesh(abstract_mesh(1, 1, 1, 2)):
         shapes(mixing, 4)

@@ -76,9 +76,8 @@ def test_the_bundle_embeds_as_the_dense_one_does(folder, inputs, tmp_path, capsy
     for modality in MODALITIES:
         np.testing.assert_array_equal(metrics[f"{modality}/dropped_tokens"], 0)
     for pair in PAIRS:
-        a, b = (
-            m.contrast(p[pair[0]], pair) for m, p in ((before.model, want), (after.model, found))
-        )
+        a = before.model.contrast(want[pair[0]], pair)
+        b = after.model.contrast(found[pair[0]], pair)
         np.testing.assert_allclose(a, b, atol=3e-6)
 
 
@@ -128,7 +127,7 @@ def test_routers_learn_once_the_experts_part(dense, inputs, router):
         (["--experts", "4", "--top-k", "5"], "top_k 5 must lie between 1 and num_experts 4"),
         (
             ["--experts", "4", "--moe-layers", "5"],
-            "num_moe_layers 5 of a model of 4 layers; 1 to 4",
+            "num_moe_layers 5 of a model of 4 layers",
         ),
         (["--experts", "4", "--moe-layers", "1", "--placement", "every_second"], "every second"),
     ],

@@ -24,7 +24,8 @@ class Source:
 @dataclasses.dataclass(frozen=True)
 class Naming:
     """`patch` gives [h, w, 3, d]; `layers` is by our path in a Block, one dictionary a layer;
-    `positions` names a table [1, n, d], of a class token before the patches where n is no square."""
+    `positions` names a table [1, n, d], a class token's before the patches' where n is no square.
+    """
 
     name: str
     patch: Source

@@ -2,11 +2,11 @@
 
 What has a counterpart is taken; the trunk is not that ViT, and is to be trained on:
 
-- It has no biases and no class token, and normalises queries and keys. None of that is carried over.
-- Patches are inflated to tubelets, each of `pt` frames with 1 / pt of the weight: a still image gives
-  the 2-D projection. Ours standardises a patch first and passes its mean by a way of its own, which
-  takes what the 2-D projection gives for that mean; so the result is the ViT's (without its bias)
-  for a patch of deviation 1, and of the same direction about the mean's for any other.
+- It has no biases and no class token, and normalises queries and keys: none of it is carried over.
+- Patches are inflated to tubelets, each of `pt` frames with 1 / pt of the weight, so that a still
+  image gives the 2-D projection. Ours standardises a patch first and passes its mean by a way of its
+  own, which takes what the 2-D projection gives for that mean: the result is the ViT's (without its
+  bias) for a patch of deviation 1, and stands the same way from the mean's for any other.
 - The position table [h, w, d] becomes the nearest sum of one for h and one for w, by least squares
   their means over the other axis, stretched over our dilated tables. Ours normalises the sum, so it
   is scaled by the deviation it had on average.
@@ -131,8 +131,8 @@ def inflated(kernel: np.ndarray, frames: int) -> np.ndarray:
 def factorised(
     grid: np.ndarray, buckets: tuple[int, int, int]
 ) -> tuple[list[np.ndarray], float, float]:
-    """Tables for t, h and w whose sum is nearest to `grid` [h, w, d]; the scale that their normalised
-    sum lacks, and the share of the grid's variance that the sum has.
+    """Tables for t, h and w whose sum is nearest to `grid` [h, w, d]; the scale that the sum lacks
+    once normalised; and the share of the grid's variance that the sum has.
 
     A row of the grid stands where the dilated index of its size points, what lies between is drawn
     straight, and time has no say.
