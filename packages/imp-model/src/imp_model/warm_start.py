@@ -4,9 +4,9 @@ What has a counterpart is taken; the trunk is not that ViT, and is to be trained
 
 - It has no biases and no class token, and normalises queries and keys: none of it is carried over.
 - Patches are inflated to tubelets, each of `pt` frames with 1 / pt of the weight, so that a still
-  image gives the 2-D projection. Ours standardises a patch first and passes its mean by a way of its
-  own, which takes what the 2-D projection gives for that mean: the result is the ViT's (without its
-  bias) for a patch of deviation 1, and stands the same way from the mean's for any other.
+  image gives the 2-D projection. Ours standardises a patch first and passes its mean by a way of
+  its own, which takes what the 2-D projection gives for that mean: the result is the ViT's (without
+  its bias) for a patch of deviation 1, and for any other as if its deviation were 1.
 - The position table [h, w, d] becomes the nearest sum of one for h and one for w, by least squares
   their means over the other axis, stretched over our dilated tables. Ours normalises the sum, so it
   is scaled by the deviation it had on average.

@@ -27,6 +27,7 @@ from imp_train.metrics import Metrics
 from imp_train.state import TrainState
 from imp_train.step import take_step
 from imp_train.tasks import Task
+from imp_train.warm_start import started_from
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ def initial_state(experiment: Experiment, labels: dict[str, tuple[str, ...]]) ->
         classifiers={name: len(classes) for name, classes in labels.items()},
         seed=experiment.seed,
     )
+    if experiment.init_from is not None:
+        model = started_from(experiment.init_from, model)
     parts = dict(model.parts)
     return TrainState(
         step=0, parts=parts, moments=optimizer.init(experiment.optimizer, parts), positions={}
@@ -103,6 +106,8 @@ def identity(experiment: Experiment, datasets: dict[str, Dataset]) -> str:
     data = {name: dataset.plan_digest for name, dataset in datasets.items()}
     if experiment.tokenizer is not None:
         data["tokenizer"] = sha256_of(experiment.tokenizer)
+    if experiment.init_from is not None:
+        data["init_from"] = bundle.digest_of(experiment.init_from)
     return json.dumps(json.loads(to_json(experiment)) | {"data": data}, indent=1)
 
 
