@@ -1,9 +1,6 @@
-"""Meshes: what fits them, where parameters lie, and (in sharding_cases) what they compute."""
+"""Meshes: what fits them, and where parameters lie; expert_parallel_test has what they compute."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -11,26 +8,10 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 
-from imp_model import sharding, sharding_cases
+from imp_model import sharding
 from imp_model.bundle import flatten
 from imp_model.config import size
 from imp_model.model import Model
-
-
-def test_on_eight_devices():
-    """A process of its own: the number of devices is fixed once JAX has begun."""
-    # Compiled without optimisation: it is what these programs mean that is tested.
-    own = {"JAX_NUM_CPU_DEVICES": "8", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    # Never a device that the test machine may have.
-    own |= {"JAX_PLATFORMS": "cpu"}
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", sharding_cases.__file__],
-        env=os.environ | own,
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert f"{len(sharding_cases.CASES) + 2} passed" in ran.stdout
 
 
 def abstract_mesh(*sizes):

@@ -1,16 +1,20 @@
-"""What sharding_test runs in a process of eight devices: on every mesh, what one device computes.
+"""On every mesh of eight devices, what one device computes: loss, metrics, gradients, exchanges.
 
-Loss and gradients of a contrast of images with texts. Tolerances: a sum of a few hundred products
-in another order errs by some 1e-6 of its norm in float32; the routers' choices are the same.
+Run as a program, of eight virtual devices: their number is fixed once a process has begun with JAX.
+The loss is a contrast of images with texts. A sum of a few hundred products in another order errs
+by some 1e-6 of its norm in float32; the routers' choices are the same.
 """
 
 import dataclasses
+import functools
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from imp_model import sharding
 from imp_model.config import ModelConfig
@@ -68,22 +72,14 @@ def decided(config):
     return model
 
 
-@pytest.fixture(scope="module")
-def alone():
-    """router -> its inputs, and what one device computes of them."""
-    found = {}
-
-    def of(router):
-        if router not in found:
-            # Noise is drawn for whole batches: joined ones are ordered by device, and differ.
-            length = 2 if router == "experts_choose" else 6
-            changes = {} if router == "experts_choose" else TOKENS_CHOOSE
-            config = dataclasses.replace(CONFIG, **changes)
-            inputs = decided(config), example_batch(length), jax.random.key(1)
-            found[router] = (config, inputs, jax.tree.map(np.asarray, STEP(*inputs)))
-        return found[router]
-
-    return of
+@functools.cache
+def alone(router):
+    """A configuration, inputs, and what one device computes of them."""
+    # Noise is drawn for whole batches: joined ones are ordered by device, and differ.
+    length = 2 if router == "experts_choose" else 6
+    config = dataclasses.replace(CONFIG, **({} if router == "experts_choose" else TOKENS_CHOOSE))
+    inputs = decided(config), example_batch(length), jax.random.key(1)
+    return config, inputs, jax.tree.map(np.asarray, STEP(*inputs))
 
 
 CASES = [
@@ -96,8 +92,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("sizes", "router", "remat"), CASES)
-def test_a_mesh_computes_what_one_device_does(alone, sizes, router, remat):
+def check_mesh(sizes, router, remat):
     config, (model, batch, key), want = alone(router)
     model = Model(dataclasses.replace(config, remat=remat), dict(model.parts))
     for part in model.parts.values():
@@ -149,7 +144,7 @@ def check_exchange(hlo, sizes, remat, passes):
         assert own in gathered
 
 
-def test_bfloat16_and_masks_in_a_layer_alone():
+def check_a_layer_in_bfloat16_with_masks():
     config = dataclasses.replace(CONFIG, dtype="bfloat16")
     layer = MoE(config, Init.seeded(0, "moe"))
     x = np.random.default_rng(0).normal(size=(BATCH, 6, config.width))
@@ -164,7 +159,7 @@ def test_bfloat16_and_masks_in_a_layer_alone():
     assert not got[~mask].any()
 
 
-def test_parameters_lie_where_the_rules_say():
+def check_parameters_lie_where_the_rules_say():
     model = Model.create(CONFIG, pairs=[PAIR], seed=0)
     mesh = sharding.make_mesh(CONFIG, data=1, fsdp=2, expert=2, model=2)
     placed = jax.device_put(model, sharding.shardings(mesh, model))
@@ -172,3 +167,27 @@ def test_parameters_lie_where_the_rules_say():
     assert {shard.data.shape for shard in up.addressable_shards} == {(2, 4, 16, 12)}
     image = jax.device_put(example_batch(4)["image"], sharding.batch_sharding(mesh))
     assert {shard.data.shape for shard in image.addressable_shards} == {(2, 16, 16, 3)}
+
+
+def test_on_eight_devices():
+    # Compiled without optimisation: what the programs mean is tested, and time is short.
+    own = {"JAX_NUM_CPU_DEVICES": "8", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    own |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run(
+        [sys.executable, __file__], env=os.environ | own, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.splitlines()[-1] == f"{len(CASES) + 2} hold"
+
+
+def main():
+    check_parameters_lie_where_the_rules_say()
+    check_a_layer_in_bfloat16_with_masks()
+    for case in CASES:
+        print(*case, flush=True)
+        check_mesh(*case)
+    print(len(CASES) + 2, "hold")
+
+
+if __name__ == "__main__":
+    main()
