@@ -174,7 +174,7 @@ def test_on_eight_devices():
     own = {"JAX_NUM_CPU_DEVICES": "8", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     own |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     ran = subprocess.run(
-        [sys.executable, __file__], env=os.environ | own, capture_output=True, text=True
+        [sys.executable, "-P", __file__], env=os.environ | own, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.splitlines()[-1] == f"{len(CASES) + 2} hold"
