@@ -94,10 +94,19 @@ def train(
     datasets = load_datasets(experiment)
     inputs = Inputs(experiment, datasets, num_workers=num_workers)
     labels = classifiers(experiment, datasets)
+    # Before anything is written: a bundle to start from may be of no use.
+    fresh = initial_state(experiment, labels)
     with sole_writer(workdir), _stop_signals() as stopped:
         check_experiment(workdir, identity(experiment, datasets))
         return _train(
-            experiment, workdir, inputs, labels, stopped, progress=progress, stop_after=stop_after
+            experiment,
+            workdir,
+            inputs,
+            labels,
+            fresh,
+            stopped,
+            progress=progress,
+            stop_after=stop_after,
         )
 
 
@@ -116,6 +125,7 @@ def _train(
     workdir: Path,
     inputs: Inputs,
     labels: dict[str, tuple[str, ...]],
+    fresh: TrainState,
     stopped: Sequence[int],
     *,
     progress: bool,
@@ -123,7 +133,7 @@ def _train(
 ) -> Summary:
     began = time.perf_counter()
     checkpoints = Checkpoints(workdir / "checkpoints")
-    state = checkpoints.restore(initial_state(experiment, labels))
+    state = checkpoints.restore(fresh)
     end = min(experiment.steps, stop_after or experiment.steps)
     waited = 0.0
     if state.step < end:

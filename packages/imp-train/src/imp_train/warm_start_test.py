@@ -11,7 +11,7 @@ from imp_model import bundle
 from imp_model.bundle import flatten
 from imp_train.conftest import MODEL
 from imp_train.inputs import load_datasets
-from imp_train.loop import identity, initial_state
+from imp_train.loop import identity, initial_state, train
 
 LABELS = {"colours": ("blue", "red")}
 
@@ -39,6 +39,7 @@ def test_another_encoder_is_refused_and_another_bundle_is_another_run(make, whol
     with pytest.raises(ValueError, match=r"mlp 24.* is not the experiment's \(width 16, mlp 32"):
         initial_state(make(model=wider, init_from=path), LABELS)
     with pytest.raises(FileNotFoundError, match="holds no bundle"):
-        initial_state(make(init_from=tmp_path), LABELS)
+        train(make(init_from=tmp_path), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
     datasets = load_datasets(make())
     assert bundle.digest_of(path) in identity(make(init_from=path), datasets)
