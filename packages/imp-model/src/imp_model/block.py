@@ -4,6 +4,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Key
 
+from imp_model import sharding
 from imp_model.attention import Attention
 from imp_model.config import ModelConfig
 from imp_model.feed_forward import FeedForward
@@ -27,10 +28,11 @@ class Block(nnx.Module):
         mask: Bool[Array, "b n"] | None,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
-        x = x + checkpoint_name(self.attention(self.attention_norm(x), mask), "attention_out")
+        y = self.attention(self.attention_norm(x), mask)
+        x = sharding.batched(x + checkpoint_name(y, "attention_out"))
         y = self.ffn_norm(x)
         if isinstance(self.ffn, MoE):
             y, metrics = self.ffn(y, mask, key)
         else:
             y, metrics = self.ffn(y), {}
-        return x + y, metrics
+        return sharding.batched(x + y), metrics

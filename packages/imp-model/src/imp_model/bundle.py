@@ -95,11 +95,7 @@ def load(path: Path) -> Bundle:
     """Raises FileNotFoundError without a bundle, ValueError for an altered or foreign one."""
     path = Path(path)
     index_path = path / _INDEX
-    if not index_path.is_file():
-        raise FileNotFoundError(
-            f"{path} holds no bundle ({_INDEX} is missing); train one with `imp-train run`"
-        )
-    text = index_path.read_bytes()
+    text = _index(path)
     try:
         index = json.loads(text)
     except ValueError as error:
@@ -129,8 +125,25 @@ def load(path: Path) -> Bundle:
         views=index["views"],
         tokenizer_path=tokenizer if tokenizer.is_file() else None,
         metadata=index["metadata"],
-        digest=hashlib.sha256(text).hexdigest()[:16],
+        digest=_digest(text),
     )
+
+
+def digest_of(path: Path) -> str:
+    """The `digest` of the bundle at `path`, without loading it; FileNotFoundError without one."""
+    return _digest(_index(Path(path)))
+
+
+def _index(path: Path) -> bytes:
+    if not (path / _INDEX).is_file():
+        raise FileNotFoundError(
+            f"{path} holds no bundle ({_INDEX} is missing); train one with `imp-train run`"
+        )
+    return (path / _INDEX).read_bytes()
+
+
+def _digest(index: bytes) -> str:
+    return hashlib.sha256(index).hexdigest()[:16]
 
 
 def _config(values: Mapping[str, Any], origin: Path) -> ModelConfig:

@@ -99,6 +99,7 @@ def test_the_digest_names_the_content(save, tmp_path, config):
     other = Model.create(config, pairs=PAIRS, classifiers={"animals": 2}, seed=4)
     d, _ = save(tmp_path / "seed", other)
     digests = [bundle.load(path).digest for path in (a, b, c, d)]
+    assert bundle.digest_of(a) == digests[0]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
 

@@ -1,15 +1,19 @@
-"""The command line: imp-model list | describe NAME."""
+"""The command line: imp-model list | describe NAME | upcycle BUNDLE | warm-start CHECKPOINT."""
 
 import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import tyro
 
-from imp_model.config import SIZES
+from imp_model import bundle
+from imp_model.config import SIZES, size
 from imp_model.costs import describe
+from imp_model.upcycling import upcycle, upcycled_config
+from imp_model.warm_start import read, warm_started
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,18 +62,100 @@ class Describe:
             )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Upcycle:
+    """Make a MoE bundle of a dense one, its experts copies of the feed-forward networks: it
+    embeds as the dense one does, until it is trained."""
+
+    dense: Annotated[Path, tyro.conf.Positional]
+    """Folder of the dense bundle."""
+    out: Path
+    """Folder of the new bundle; one that is there is replaced."""
+    experts: int
+    """Experts of each MoE layer."""
+    moe_layers: int | None = None
+    """How many layers get experts; half of them without."""
+    placement: Literal["last", "every_second"] = "last"
+    """Which layers get experts."""
+    router: Literal["tokens_choose", "experts_choose"] = "tokens_choose"
+    """With experts_choose every expert takes every token, at the cost of so many networks."""
+    top_k: int = 2
+    """Experts that a token passes with tokens_choose."""
+    seed: int = 0
+    """Of the new routers."""
+
+    def run(self) -> None:
+        dense = bundle.load(self.dense)
+        config = upcycled_config(
+            dense.config,
+            num_experts=self.experts,
+            num_moe_layers=self.moe_layers,
+            moe_placement=self.placement,
+            router=self.router,
+            top_k=self.top_k,
+        )
+        classes = {name: len(labels) for name, labels in dense.classifiers.items()}
+        model = upcycle(dense.model, config, pairs=dense.pairs, classifiers=classes, seed=self.seed)
+        tokenizer = dense.tokenizer_path
+        bundle.save(
+            self.out,
+            model,
+            pairs=dense.pairs,
+            classifiers=dense.classifiers,
+            views=dense.views,
+            tokenizer=tokenizer.read_bytes() if tokenizer else None,
+            metadata=dense.metadata | {"upcycled_from": dense.digest},
+        )
+        print(
+            f"{self.out}: {config.num_dense_layers} dense + {config.num_moe_layers} MoE layers of "
+            f"{config.num_experts} experts, {config.router}"
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """Make a bundle to train from of a public ViT's safetensors (timm's or big_vision's names), and
+    print what was used of it and what was not."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """The safetensors file."""
+    size: str
+    """A dense one of `imp-model list`, of the checkpoint's own width, layers and heads."""
+    out: Path
+    """Folder of the new bundle; one that is there is replaced."""
+    seed: int = 0
+    """Of what the checkpoint has no counterpart for."""
+
+    def run(self) -> None:
+        config = size(self.size)
+        model, report = warm_started(config, read(self.checkpoint), seed=self.seed)
+        bundle.save(
+            self.out,
+            model,
+            pairs=(),
+            classifiers={},
+            views={},
+            tokenizer=None,
+            metadata={"warm_start": self.checkpoint.name, "seed": self.seed},
+        )
+        print(report)
+        print(self.out)
+
+
 Command = (
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Describe, tyro.conf.subcommand("describe")]
+    | Annotated[Upcycle, tyro.conf.subcommand("upcycle")]
+    | Annotated[WarmStart, tyro.conf.subcommand("warm-start")]
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 2, and one line on stderr, for an unknown size."""
+    """Returns the exit status: 2, and one line on stderr, for what the caller can put right."""
     command = tyro.cli(Command, prog="imp-model", args=argv)  # type: ignore[arg-type]
     try:
         command.run()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"imp-model: {error}", file=sys.stderr)
         return 2
     return 0

@@ -18,7 +18,11 @@ class ModelConfig:
     `routing_group`: experts choose among the tokens of one example, of the whole batch, or of so
     many tokens; only the first keeps an example's embedding independent of its neighbours.
     V-MoE's tokens-choose is `router="tokens_choose", capacity_factor=1.05`; `top_k`,
-    `capacity_priority`, `router_noise` and the two losses' weights are its alone.
+    `capacity_priority`, `overflow`, `router_noise` and the two losses' weights are its alone.
+
+    `overflow`: what becomes of a token whose expert is full: it is dropped, or asks its next one
+    (Switch's no-token-left-behind), with which each is taken wherever there are slots enough.
+    `gates="normalised"`: a token's sum to 1 over the experts that took it (sparse upcycling).
 
     `layers="unroll"` and `remat` change the program and not what it computes. `dtype` is the
     compute type; parameters, router, softmax and losses stay in float32.
@@ -37,6 +41,8 @@ class ModelConfig:
     routing_group: Literal["example", "batch"] | int = "example"
     top_k: int = 1
     capacity_priority: Literal["score", "order"] = "score"
+    overflow: Literal["drop", "next"] = "drop"
+    gates: Literal["softmax", "normalised"] = "softmax"
     router_noise: float = 1.0
     importance_loss: float = 0.005
     load_loss: float = 0.005

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from imp_model import sharding
 from imp_model.config import ModelConfig
 from imp_model.init import Init
 from imp_model.layers import Linear
@@ -20,5 +21,5 @@ class TextEmbedder(nnx.Module):
         self.project = Linear(config.width, config.width, init, axes=("embed", "embed_out"))
 
     def __call__(self, ids: Int[Array, "b n"]) -> Float[Array, "b n d"]:
-        tokens = self.table[...][ids] + self.positions(ids.shape[1])
+        tokens = sharding.at_use(self.table)[ids] + self.positions(ids.shape[1])
         return self.project(tokens.astype(jnp.dtype(self.config.dtype)))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from imp_model import sharding
 from imp_model.init import Init
 
 
@@ -16,15 +17,15 @@ class Linear(nnx.Module):
 
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
         # One flat matrix product: the 3-D form's gradient is far slower on XLA's CPU backend.
-        kernel = self.kernel[...].astype(x.dtype)
+        kernel = sharding.at_use(self.kernel, x.dtype)
         return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
 
 
 class LayerNorm(nnx.Module):
     """Normalises the last dimension in float32; a scale, no bias."""
 
-    def __init__(self, dim: int, init: Init, *, axis: str = "embed", epsilon: float = 1e-6) -> None:
-        self.scale = init.constant((dim,), 1.0, (axis,))
+    def __init__(self, dim: int, init: Init, *, epsilon: float = 1e-6) -> None:
+        self.scale = init.constant((dim,), 1.0, ("norm",))
         self.epsilon = epsilon
 
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key, Num
 
+from imp_model import sharding
 from imp_model.config import EMBEDDER_OF, MODALITIES, ModelConfig
 from imp_model.embed_audio import AudioEmbedder
 from imp_model.embed_text import TextEmbedder
@@ -93,6 +94,8 @@ class Model(nnx.Module):
         tokens: dict[str, Array] = {}
         masks: dict[str, Array | None] = {}
         for i, (modality, values) in enumerate(inputs.items()):
+            sharding.check_batch(modality, len(values))
+            values = sharding.batched(values)
             part = self.parts[f"embedder/{EMBEDDER_OF[modality]}"]
             if modality == "text":
                 tokens[modality], masks[modality] = part(values), values != 0
@@ -104,29 +107,29 @@ class Model(nnx.Module):
         pooled, metrics = {}, {}
         for number, group in enumerate(self._batches(tokens)):
             own_masks = [masks[m] for m in group]
-            joined = jnp.concatenate([tokens[m] for m in group])
+            joined = sharding.batched(sharding.join([tokens[m] for m in group]))
             mask = None if all(m is None for m in own_masks) else _join(own_masks, tokens, group)
             noise = None
             if key is not None and self.config.draws_noise:
                 noise = jax.random.fold_in(key, len(inputs) + number)
             tower = self.parts[tower_of(self.config.towers, group[0])]
             encoded, routers = tower(joined, mask, noise)
-            start = 0
-            for modality in group:
-                end = start + len(tokens[modality])
-                mean = masked_mean(encoded[start:end], masks[modality])
+            sizes = [len(tokens[m]) for m in group]
+            for modality, own in zip(group, sharding.split(encoded, sizes), strict=True):
+                mean = masked_mean(own, masks[modality])
                 pooled[modality] = self.parts[f"projection/{EMBEDDER_OF[modality]}"](mean)
-                for name, value in routers.items():
-                    rows = value[:, start:end] if len(group) > 1 else value
+            for name, value in routers.items():
+                # Of groups that mix examples there is no telling whose they are.
+                by_modality = sharding.split(value, sizes, 1) if len(group) > 1 else [value]
+                for modality, rows in zip(group, by_modality, strict=True):
                     metrics[f"{modality}/{name}"] = rows.mean(1)
-                start = end
         return pooled, metrics
 
     def _batches(self, tokens: Mapping[str, Array]) -> list[list[str]]:
         """Modalities that may share a batch; never where routing would mix their examples."""
+        mixable = self.config.routing_group == "example"
         groups: dict[object, list[str]] = {}
         for modality, x in tokens.items():
-            mixable = self.config.routing_group == "example"
             alike = (tower_of(self.config.towers, modality), x.shape[1])
             groups.setdefault(alike if mixable else modality, []).append(modality)
         return list(groups.values())
@@ -183,7 +186,7 @@ def _join(
         jnp.ones(tokens[name].shape[:2], bool) if mask is None else mask
         for name, mask in zip(group, masks, strict=True)
     ]
-    return jnp.concatenate(full)
+    return sharding.join(full)
 
 
 def parts_for(

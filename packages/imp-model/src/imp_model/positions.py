@@ -5,6 +5,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from imp_model import sharding
 from imp_model.init import Init
 from imp_model.layers import LayerNorm
 
@@ -29,7 +30,8 @@ class FactorisedPositions(nnx.Module):
                     "many fit"
                 )
             index = np.arange(size) * buckets // size
-            total = (total[:, None] + table[...][index][None]).reshape(-1, total.shape[-1])
+            rows = sharding.at_use(table)[index]
+            total = (total[:, None] + rows[None]).reshape(-1, total.shape[-1])
         return self.norm(total)
 
 
@@ -45,4 +47,4 @@ class TextPositions(nnx.Module):
             raise ValueError(
                 f"text length {length} exceeds the position table's {self.table.shape[0]}"
             )
-        return self.norm(self.table[...][:length])
+        return self.norm(sharding.at_use(self.table)[:length])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from imp_model import router_losses
 from imp_model.init import Init
-from imp_model.router import Router, tokens_choose
+from imp_model.router import Router, normalised, tokens_choose, tokens_choose_on
 
 
 def softmax(x, kernel):
@@ -212,3 +212,55 @@ def test_routing_is_float32_whatever_the_tokens_are(config):
     x = np.random.default_rng(0).normal(size=(1, 4, config.width))
     gates = jax.eval_shape(layer, jnp.asarray(x, jnp.bfloat16), None).gates
     assert gates.dtype == jnp.float32
+
+
+def tokens_ask_on_by_definition(probs, valid, capacity, top_k, priority):
+    """{(expert, token)}: as `tokens_choose_by_definition`, but who is refused asks again."""
+    chosen, room = set(), [capacity] * probs.shape[1]
+    wishes = {n: sorted(range(probs.shape[1]), key=lambda e: -probs[n, e]) for n in valid}
+    if priority == "score":
+        valid = sorted(valid, key=lambda n: -max(probs[n]))
+    for choice in range(top_k):
+        while asking := [
+            n for n in valid if wishes[n] and sum(taken == n for _, taken in chosen) == choice
+        ]:
+            for n in asking:
+                e = wishes[n].pop(0)
+                if room[e]:
+                    room[e] -= 1
+                    chosen.add((e, n))
+    return chosen
+
+
+@pytest.mark.parametrize(("top_k", "priority"), [(1, "order"), (2, "score")])
+def test_who_is_refused_asks_on_and_gates_sum_to_1(top_k, priority):
+    tokens, experts = 9, 4
+    rng = np.random.default_rng(0)
+    # All want the later experts, some so much that the others' probabilities are 0.
+    logits = rng.normal(0, 3, (4, experts, tokens)) + 2 * np.arange(experts)[:, None]
+    logits *= np.array([1, 1, 0.01, 60])[:, None, None]
+    logits = logits.astype(np.float32)
+    mask = rng.random((4, tokens)) < 0.8
+    capacity = -(-top_k * tokens // experts)
+
+    @jax.jit
+    def run(logits, mask):
+        probs = jax.nn.softmax(logits, axis=1)
+        token, live = tokens_choose_on(probs, mask, capacity, top_k=top_k, priority=priority)
+        return token, live, normalised(logits, token, live), probs
+
+    token, live, gates, probs = jax.tree.map(np.asarray, run(logits, mask))
+    for g in range(4):
+        valid = np.flatnonzero(mask[g])
+        found = {(e, token[g, e, c]): gates[g, e, c] for e, c in np.argwhere(live[g])}
+        assert len(found) == live[g].sum()
+        # Of probabilities that are all 0 the order is that of their numbers, as it is of a sort.
+        want = tokens_ask_on_by_definition(probs[g].T, valid, capacity, top_k, priority)
+        assert set(found) == want
+        assert {n for _, n in found} == set(valid)
+        for n in valid:
+            takers = [e for e in range(experts) if (e, n) in found]
+            exact = np.exp(logits[g, takers, n].astype(np.float64) - logits[g, takers, n].max())
+            got = [found[e, n] for e in takers]
+            np.testing.assert_allclose(got, exact / exact.sum(), rtol=1e-5, atol=1e-30)
+        assert not gates[g][~live[g]].any()

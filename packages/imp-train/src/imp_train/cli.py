@@ -64,11 +64,14 @@ class Run:
     seed: int = 0
     cache: Path | None = None
     """Folder of compiled programs; WORKDIR/compiled without it."""
+    init_from: Path | None = None
+    """Bundle to start from, as `imp-model warm-start` or `upcycle` or another run wrote it."""
     workers: int = 0
     """Processes that make the batches; a thread of this one without."""
 
     def run(self) -> int:
         experiment = make(self.name, self.data, minutes=self.minutes, seed=self.seed)
+        experiment = dataclasses.replace(experiment, init_from=self.init_from)
         use_persistent_cache(self.cache or self.workdir / "compiled")
         summary = train(experiment, self.workdir, num_workers=self.workers)
         s = summary.seconds

@@ -63,7 +63,8 @@ class OptimizerConfig:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
     """`views` are what the bundle is served with, one a modality; `tokenizer` is the SentencePiece
-    file of every text view, None if no task reads text."""
+    file of every text view, None if no task reads text; `init_from` is a bundle whose parameters
+    training starts from, None to draw all."""
 
     name: str
     model: ModelConfig
@@ -77,6 +78,7 @@ class Experiment:
     checkpoint_every: int = 100
     log_every: int = 10
     equal_tokens: float = 1.0
+    init_from: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.tasks:

@@ -27,6 +27,7 @@ from imp_train.metrics import Metrics
 from imp_train.state import TrainState
 from imp_train.step import take_step
 from imp_train.tasks import Task
+from imp_train.warm_start import started_from
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ def initial_state(experiment: Experiment, labels: dict[str, tuple[str, ...]]) ->
         classifiers={name: len(classes) for name, classes in labels.items()},
         seed=experiment.seed,
     )
+    if experiment.init_from is not None:
+        model = started_from(experiment.init_from, model)
     parts = dict(model.parts)
     return TrainState(
         step=0, parts=parts, moments=optimizer.init(experiment.optimizer, parts), positions={}
@@ -91,10 +94,19 @@ def train(
     datasets = load_datasets(experiment)
     inputs = Inputs(experiment, datasets, num_workers=num_workers)
     labels = classifiers(experiment, datasets)
+    # Before anything is written: a bundle to start from may be of no use.
+    fresh = initial_state(experiment, labels)
     with sole_writer(workdir), _stop_signals() as stopped:
         check_experiment(workdir, identity(experiment, datasets))
         return _train(
-            experiment, workdir, inputs, labels, stopped, progress=progress, stop_after=stop_after
+            experiment,
+            workdir,
+            inputs,
+            labels,
+            fresh,
+            stopped,
+            progress=progress,
+            stop_after=stop_after,
         )
 
 
@@ -103,6 +115,8 @@ def identity(experiment: Experiment, datasets: dict[str, Dataset]) -> str:
     data = {name: dataset.plan_digest for name, dataset in datasets.items()}
     if experiment.tokenizer is not None:
         data["tokenizer"] = sha256_of(experiment.tokenizer)
+    if experiment.init_from is not None:
+        data["init_from"] = bundle.digest_of(experiment.init_from)
     return json.dumps(json.loads(to_json(experiment)) | {"data": data}, indent=1)
 
 
@@ -111,6 +125,7 @@ def _train(
     workdir: Path,
     inputs: Inputs,
     labels: dict[str, tuple[str, ...]],
+    fresh: TrainState,
     stopped: Sequence[int],
     *,
     progress: bool,
@@ -118,7 +133,7 @@ def _train(
 ) -> Summary:
     began = time.perf_counter()
     checkpoints = Checkpoints(workdir / "checkpoints")
-    state = checkpoints.restore(initial_state(experiment, labels))
+    state = checkpoints.restore(fresh)
     end = min(experiment.steps, stop_after or experiment.steps)
     waited = 0.0
     if state.step < end:

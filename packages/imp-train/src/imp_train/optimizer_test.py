@@ -6,11 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh
+from jax.sharding import PartitionSpec as P
 
+from imp_model import sharding
+from imp_model.bundle import flatten
 from imp_model.init import Init
 from imp_model.layers import Linear
+from imp_model.model import Model
 from imp_train import optimizer
 from imp_train.config import OptimizerConfig
+from imp_train.conftest import MODEL
 from imp_train.optimizer import learning_rate
 
 
@@ -147,3 +153,16 @@ def test_errors_quote_the_value(field, value):
 def test_a_negative_rate_is_named():
     with pytest.raises(ValueError, match="'head' has -1"):
         OptimizerConfig(rates=(("head", -1.0),))
+
+
+def test_moments_lie_on_a_mesh_where_their_parameters_do():
+    model = Model.abstract(MODEL, pairs=[])
+    moments = jax.eval_shape(
+        lambda parts: optimizer.init(OptimizerConfig(), parts), dict(model.parts)
+    )
+    mesh = AbstractMesh((1, 2, 2, 1), sharding.AXES)
+    placed = sharding.shardings(mesh, moments)["encoder"].adam
+    up = "encoder/moe/ffn/up"
+    for of in (placed.mu, placed.nu):
+        assert flatten({"encoder": of})[up].spec == P(None, "expert", "fsdp", "model")
+    assert placed.count.spec == P()
