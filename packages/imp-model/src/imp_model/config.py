@@ -20,8 +20,9 @@ class ModelConfig:
     V-MoE's tokens-choose is `router="tokens_choose", capacity_factor=1.05`; `top_k`,
     `capacity_priority`, `router_noise` and the two losses' weights are its alone.
 
-    `layers="unroll"` and `remat` change the program and not what it computes. `dtype` is the
-    compute type; parameters, router, softmax and losses stay in float32.
+    `layers="unroll"` and `remat` change the program and not what it computes; `attention` and
+    `experts` pick a kernel (see kernels), which rounds otherwise and not every platform has.
+    `dtype` is the compute type; parameters, router, softmax and losses stay in float32.
     """
 
     width: int
@@ -48,6 +49,8 @@ class ModelConfig:
     vocab_size: int = 32_100
     layers: Literal["scan", "unroll"] = "scan"
     remat: Literal["none", "full", "lean", "named", "products"] = "none"
+    attention: Literal["xla", "cudnn"] = "xla"
+    experts: Literal["xla", "pallas"] = "xla"
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self) -> None:
