@@ -81,17 +81,22 @@ def blocks(g: int, n: int, d: int, f: int, c: int, itemsize: int) -> tuple[int, 
         for groups in range(1, g + 1)
         if g % groups == 0
         for tile in tiles
-        if vmem_bytes(groups, tile, n, d, c, itemsize) <= VMEM_BYTES
+        if _fits(groups, tile, n, d, c, itemsize)
     ]
     if not fits:
-        least = vmem_bytes(1, tiles[0], n, d, c, itemsize)
-        most = n * VMEM_BYTES // least // _SUBLANES * _SUBLANES
+        need = vmem_bytes(1, tiles[0], n, d, c, itemsize)
+        fewer = range(n - _SUBLANES, 0, -_SUBLANES)
+        most = next((m for m in fewer if _fits(1, tiles[0], m, d, -(-c * m // n), itemsize)), 0)
+        advice = f"groups of {most} tokens would fit, or " if most else ""
         raise ValueError(
-            f"the fused experts need {least / 2**20:.1f} MiB of VMEM for a routing group of {n} "
-            f"tokens of width {d}, and have {VMEM_BYTES / 2**20:.0f}; "
-            f"groups of about {most} tokens would fit, or experts='xla'"
+            f"the fused experts need {need / 2**20:.1f} MiB of VMEM for a routing group of {n} "
+            f"tokens of width {d}, and have {VMEM_BYTES / 2**20:.0f}: {advice}experts='xla'"
         )
     return max(fits, key=lambda fit: (min(fit[0] * c, _ROWS_WANTED), fit[1]))
+
+
+def _fits(*block: int) -> bool:
+    return vmem_bytes(*block) <= VMEM_BYTES
 
 
 def vmem_bytes(groups: int, tile: int, n: int, d: int, c: int, itemsize: int) -> int:
