@@ -4,6 +4,7 @@ gradient costs to trace and compile, and how many bytes of temporaries it takes.
 import json
 import sys
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,12 @@ from imp_model.init import Init
 def main() -> None:
     """Prints CPU seconds of tracing and lowering, of compiling, and bytes."""
     platform, fields, batch, tokens = sys.argv[1:]
-    values = json.loads(fields)
-    config = ModelConfig(
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    )
+    # JSON has no tuples.
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(fields).items()
+    }
+    config = ModelConfig(**values)
     encoder = jax.eval_shape(lambda: Encoder(config, Init.zeros()))
     dtype = jnp.dtype(config.dtype)
     x = jax.ShapeDtypeStruct((int(batch), int(tokens), config.width), dtype)
@@ -38,6 +41,7 @@ def main() -> None:
     compiled = lowered.compile()
     ended = time.process_time()
     memory = compiled.memory_analysis()
+    assert memory is not None
     print(traced - began, ended - traced, memory.temp_size_in_bytes)
 
 

@@ -1,7 +1,7 @@
 """Compiled programs taken in turns in this process, measured by its processor time."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -54,6 +54,4 @@ def _measure(program: Program, repeats: int) -> Cost:
     wall, cpu = time.monotonic(), time.process_time()
     for _ in range(repeats):
         jax.block_until_ready(program())
-    return Cost(
-        wall=(time.monotonic() - wall) / repeats, cpu=(time.process_time() - cpu) / repeats
-    )
+    return Cost(wall=(time.monotonic() - wall) / repeats, cpu=(time.process_time() - cpu) / repeats)

@@ -6,13 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import arms, programs, tpu
+from benchmarks import arms, compilers, programs
 from imp_model.config import ModelConfig, size
 from imp_model.encoder import Encoder
 from imp_model.init import Init
 from imp_model.remat import SAVED
 
-POLICIES = ("none", *reversed(SAVED))
+POLICIES: tuple[Any, ...] = ("none", *reversed(SAVED))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Remat:
     rounds: int = 5
 
     def run(self) -> None:
-        if reason := tpu.why_not():
+        if reason := compilers.why_no_tpu():
             print(reason)
         else:
             print(f"{self.model}, {self.batch} x {self.tokens} tokens a chip, TPU v4")
@@ -57,11 +57,11 @@ class Remat:
         print("| remat | temporaries, MiB | less than none |\n|---|---|---|")
         whole = None
         for policy in POLICIES:
-            *_, size_in_bytes = tpu.compile_encoder(
+            *_, size_in_bytes = compilers.compile_encoder(
                 platform, config | {"remat": policy}, batch, self.tokens
             )
-            whole = whole or size_in_bytes
-            less = 1 - size_in_bytes / whole
+            whole = size_in_bytes if whole is None else whole
+            less = 1 - size_in_bytes / max(1, whole)
             print(f"| {policy} | {size_in_bytes / 2**20:,.0f} | {less:.0%} |", flush=True)
 
     def _timed(self, config: ModelConfig) -> None:
@@ -75,9 +75,7 @@ class Remat:
             {
                 policy: programs.compiled(
                     programs.value_and_gradient(encode),
-                    Encoder(
-                        dataclasses.replace(config, remat=policy), Init.seeded(0, "encoder")
-                    ),
+                    Encoder(dataclasses.replace(config, remat=policy), Init.seeded(0, "encoder")),
                     x,
                 )
                 for policy in POLICIES

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from benchmarks import tpu
+from benchmarks import compilers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Scan:
         )
         print("|---|---|---|---|---|---|---|---|---|")
         for platform in self.platforms:
-            if platform == "tpu" and (reason := tpu.why_not()):
+            if platform == "tpu" and (reason := compilers.why_no_tpu()):
                 print(reason)
                 continue
             for depth in self.depths:
@@ -49,5 +49,5 @@ class Scan:
             "layers": layers,
             "dtype": "float32" if platform == "cpu" else "bfloat16",
         }
-        trace, compiling, _ = tpu.compile_encoder(platform, config, self.batch, self.tokens)
+        trace, compiling, _ = compilers.compile_encoder(platform, config, self.batch, self.tokens)
         return trace, compiling

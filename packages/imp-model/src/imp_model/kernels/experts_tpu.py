@@ -55,9 +55,7 @@ def fused(
             pl.BlockSpec((1, d, tile), lambda i, j, k: (j, 0, k)),
             pl.BlockSpec((1, tile, d), lambda i, j, k: (j, k, 0)),
         ],
-        out_specs=pl.BlockSpec(
-            (groups, padded, d), lambda i, j, k: (i, 0, 0), pipeline_mode=once
-        ),
+        out_specs=pl.BlockSpec((groups, padded, d), lambda i, j, k: (i, 0, 0), pipeline_mode=once),
         out_shape=jax.ShapeDtypeStruct((g, padded, d), x.dtype),
         scratch_shapes=[
             pltpu.VMEM((rows, d), x.dtype),

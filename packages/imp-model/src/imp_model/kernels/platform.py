@@ -4,7 +4,7 @@ import jax
 
 
 def platform() -> str:
-    """"cpu", "gpu", "tpu": of the mesh in scope where it names its device, else of this process.
+    """ "cpu", "gpu", "tpu": of the mesh in scope where it names its device, else of this process.
 
     A program that is lowered for hardware that is not here says so by an abstract mesh:
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+# Where libtpu is installed, JAX asks for the hardware even if it is to run on the CPU.
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -18,7 +19,7 @@ _ENVIRONMENT = {
 }
 
 
-def why_not() -> str | None:
+def why_no_tpu() -> str | None:
     """How to get libtpu where it is missing."""
     if importlib.util.find_spec("libtpu") is not None:
         return None
@@ -33,7 +34,7 @@ def compile_encoder(
     arguments = (platform, json.dumps(config), str(batch), str(tokens))
     command = [sys.executable, "-P", "-m", "benchmarks.compiling", *arguments]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    if platform == "tpu":
+    if platform != "gpu":
         environment |= _ENVIRONMENT
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     traced, compiled, temporaries = map(float, done.stdout.splitlines()[-1].split())
