@@ -116,13 +116,12 @@ def test_the_scan_benchmark_prints_both_layouts(capsys, on_path):
 def test_the_rematerialisation_benchmark_times_every_policy(capsys, monkeypatch):
     from benchmarks import compilers, remat
 
-    # Compiling each in a process of its own is the scan benchmark's test, too.
     monkeypatch.setattr(compilers, "why_no_tpu", lambda: "no TPU")
     monkeypatch.setattr(remat, "POLICIES", ("none", "full"))
     Remat(width=16, timed_batch=1, tokens=4, rounds=1).run()
     printed = capsys.readouterr().out
-    assert re.search(r"\| none \| [\d,]+ \| 0% \|\n\| full \| [\d,]+ \| -?\d+% \|", printed)
-    assert re.search(r"\| full \| [\d.]+ \| [\d.]+ \| [\d.]+ \|", printed)
+    assert re.search(r"\| none \| [\d,]+ \| 0% \| [\d.]+ \| 1.00 \| 1.00 \|\n", printed)
+    assert re.search(r"\| full \| [\d,]+ \| -?\d+% \|( [\d.]+ \|){3}\n", printed)
 
 
 def test_the_pytorch_benchmark_prints_ours_with_or_without_it(capsys):
