@@ -10,7 +10,12 @@ from PIL import Image
 
 from benchmarks import arms, near_duplicates, photos, synthetic, workers
 from benchmarks.build import Build
+from benchmarks.experts import Experts
 from benchmarks.loader import LoaderBenchmark
+from benchmarks.moe_layer import MoELayer
+from benchmarks.pytorch import PyTorch
+from benchmarks.remat import Remat
+from benchmarks.scan import Scan
 
 
 @pytest.fixture
@@ -91,3 +96,34 @@ def test_ratios_are_medians_over_rounds():
     other = [arms.Cost(wall=1, cpu=cpu) for cpu in (1.0, 3.0, 3.0)]
     assert arms.ratio(own, other) == 2.0
     assert arms.median_cpu(own) == 3.0
+
+
+def test_the_moe_layer_benchmark_prints_its_table(capsys):
+    MoELayer(width=16, experts=(2,), tokens=(8,), batch=1, rounds=1).run()
+    assert re.search(r"\| 2 \| 8 \| [\d.]+ \| [\d.]+ \| [\d.]+ \|\n", capsys.readouterr().out)
+
+
+def test_the_experts_benchmark_prints_its_table(capsys):
+    Experts(models=("imp-moe-tiny",), tokens=(8,), examples=1, rounds=1, interpret="tpu").run()
+    assert re.search(r"\| imp-moe-tiny \| 8 \| [\d.]+ \| [\d.]+ \|", capsys.readouterr().out)
+
+
+def test_the_scan_benchmark_prints_both_layouts(capsys, on_path):
+    Scan(depths=(2,), width=16, experts=2, batch=1, tokens=4, platforms=("cpu",)).run()
+    assert re.search(r"\| cpu \| 2 \|( [\d.]+ \|){7}\n", capsys.readouterr().out)
+
+
+def test_the_rematerialisation_benchmark_times_every_policy(capsys, monkeypatch):
+    from benchmarks import compilers, remat
+
+    monkeypatch.setattr(compilers, "why_no_tpu", lambda: "no TPU")
+    monkeypatch.setattr(remat, "POLICIES", ("none", "full"))
+    Remat(width=16, timed_batch=1, tokens=4, rounds=1).run()
+    printed = capsys.readouterr().out
+    assert re.search(r"\| none \| [\d,]+ \| 0% \| [\d.]+ \| 1.00 \| 1.00 \|\n", printed)
+    assert re.search(r"\| full \| [\d,]+ \| -?\d+% \|( [\d.]+ \|){3}\n", printed)
+
+
+def test_the_pytorch_benchmark_prints_ours_with_or_without_it(capsys):
+    PyTorch(layers=1, batch=1, tokens=4, rounds=1, compiled=False).run()
+    assert re.search(r"\| ours \|( [\d.,]+ \|){3} 1.00 \|", capsys.readouterr().out)

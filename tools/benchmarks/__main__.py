@@ -7,13 +7,23 @@ from typing import Any
 import tyro
 
 from benchmarks.build import Build
+from benchmarks.experts import Experts
 from benchmarks.loader import LoaderBenchmark
+from benchmarks.moe_layer import MoELayer
 from benchmarks.near_duplicates import NearDuplicates
+from benchmarks.pytorch import PyTorch
+from benchmarks.remat import Remat
+from benchmarks.scan import Scan
 
 _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "data-build": Build,
     "data-loader": LoaderBenchmark,
     "near-duplicates": NearDuplicates,
+    "moe-layer": MoELayer,
+    "experts": Experts,
+    "scan": Scan,
+    "remat": Remat,
+    "pytorch": PyTorch,
 }
 
 

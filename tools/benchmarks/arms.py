@@ -55,6 +55,11 @@ def ratio(costs: Sequence[Cost], against: Sequence[Cost]) -> float:
     return statistics.median(a.cpu / b.cpu for a, b in zip(costs, against))
 
 
+def wall_ratio(costs: Sequence[Cost], against: Sequence[Cost]) -> float:
+    """For an accelerator, whose work is no processor time."""
+    return statistics.median(a.wall / b.wall for a, b in zip(costs, against))
+
+
 def median_cpu(costs: Sequence[Cost]) -> float:
     return statistics.median(cost.cpu for cost in costs)
 

@@ -1,6 +1,5 @@
 """Self-attention with QK-LayerNorm (needed for the stability of MoE under contrastive losses)."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
@@ -9,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 from imp_model import sharding
 from imp_model.config import ModelConfig
 from imp_model.init import Init
+from imp_model.kernels.attention import attend
 from imp_model.layers import LayerNorm, Linear
 
 
@@ -17,6 +17,7 @@ class Attention(nnx.Module):
 
     def __init__(self, config: ModelConfig, init: Init) -> None:
         d, self.num_heads = config.width, config.num_heads
+        self.implementation = config.attention
         self.qkv = Linear(d, 3 * d, init, axes=("embed", "heads"))
         self.q_norm = LayerNorm(d // config.num_heads, init)
         self.k_norm = LayerNorm(d // config.num_heads, init)
@@ -31,14 +32,7 @@ class Attention(nnx.Module):
         )
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         q, k = self.q_norm(q), self.k_norm(k)
-        logits = jnp.einsum("bnak,bmak->banm", q, k, preferred_element_type=jnp.float32)
-        logits = logits * (d // self.num_heads) ** -0.5
-        if mask is not None:
-            # Finite: a row that is all padding would else be 0 / 0.
-            lowest = jnp.finfo(logits.dtype).min
-            logits = jnp.where(mask[:, None, None, :], logits, lowest)
-        weights = jax.nn.softmax(logits, axis=-1).astype(x.dtype)
-        y = jnp.einsum("banm,bmak->bnak", weights, v)
+        y = attend(q, k, v, mask, implementation=self.implementation)
         return self.out(y.reshape(b, n, d))
 
     def _project(self, x: Float[Array, "b n d"]) -> Float[Array, "b n ..."]:

@@ -24,8 +24,9 @@ class ModelConfig:
     (Switch's no-token-left-behind), with which each is taken wherever there are slots enough.
     `gates="normalised"`: a token's sum to 1 over the experts that took it (sparse upcycling).
 
-    `layers="unroll"` and `remat` change the program and not what it computes. `dtype` is the
-    compute type; parameters, router, softmax and losses stay in float32.
+    `layers="unroll"` and `remat` change the program and not what it computes; `attention` and
+    `experts` pick a kernel (see kernels), which rounds otherwise and not every platform has.
+    `dtype` is the compute type; parameters, router, softmax and losses stay in float32.
     """
 
     width: int
@@ -54,6 +55,8 @@ class ModelConfig:
     vocab_size: int = 32_100
     layers: Literal["scan", "unroll"] = "scan"
     remat: Literal["none", "full", "lean", "named", "products"] = "none"
+    attention: Literal["xla", "cudnn"] = "xla"
+    experts: Literal["xla", "pallas"] = "xla"
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self) -> None:

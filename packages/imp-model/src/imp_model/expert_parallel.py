@@ -4,6 +4,7 @@ Two explicit all-to-alls over the mesh axis `expert`, [e, s, d] to [e/E, E*s, d]
 the compiler, gathers whose rows it can't follow become all-gathers of every token.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from imp_model import sharding
 from imp_model.config import ModelConfig
+from imp_model.kernels.gathered import gathered_experts
 from imp_model.router import Router
 
 Layer = Callable[..., tuple[Array, dict[str, Array]]]
@@ -56,7 +58,8 @@ def over_mesh(
     def own(*args: Any) -> tuple[Array, dict[str, Array]]:
         router, up, down, x, mask, noise = args
         up, down = gathered(up, 1), gathered(down, 2)
-        return layer(router, up, down, x, mask, noise, size, dispatch, collect)
+        experts = functools.partial(gathered_experts, dispatch=dispatch, collect=collect)
+        return layer(experts, router, up, down, x, mask, noise, size)
 
     kernels = (sharding.spec(("expert", "embed", "mlp")), sharding.spec(("expert", "mlp", "embed")))
     return jax.shard_map(own, in_specs=(P(), *kernels, rows, rows, rows), out_specs=(rows, rows))(

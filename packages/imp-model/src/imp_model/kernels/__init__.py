@@ -1,1 +1,1 @@
-"""Oracles of the layers' fast paths."""
+"""The layers' kernels, and the oracle they are held to."""
