@@ -7,7 +7,6 @@ Liu et al. 2023 in one).
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,12 +15,11 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from imp_model import sharding
 from imp_train import losses
 
 # Columns of a tile at most.
 TILE = 1024
-# Mesh axes over which a batch is spread.
-BATCH_AXES = ("data", "fsdp", "expert")
 Ring: TypeAlias = tuple[str, ...]
 
 
@@ -42,7 +40,7 @@ def contrastive(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """`losses.contrastive` and its gradients, for batches and meshes of any size.
 
-    Under a mesh the batch is spread over its axes of `BATCH_AXES`, whose product must divide it.
+    Under a mesh the batch is spread over the axes of `sharding.BATCH`, whose product divides it.
     What is one tile on one device is done in one piece.
     """
     if not ring() and len(sources) <= TILE:
@@ -53,8 +51,7 @@ def contrastive(
 
 def ring() -> Ring:
     """The ambient mesh's axes that a batch is spread over."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return tuple(axis for axis in BATCH_AXES if mesh.shape.get(axis, 1) > 1)
+    return tuple(axis for axis in sharding.BATCH if sharding.axis_size(axis) > 1)
 
 
 @jax.custom_vjp
@@ -169,7 +166,7 @@ def _round(
     home: _Travelling,
 ) -> tuple[Any, Array]:
     """Every device's targets visit this one, tile by tile; ours come home with their sums."""
-    devices = math.prod(jax.sharding.get_abstract_mesh().shape[axis] for axis in axes)
+    devices = jax.lax.axis_size(axes) if axes else 1
     count = len(home.places)
     tiles = next(k for k in range(-(-count // TILE), count + 1) if count % k == 0)
 
