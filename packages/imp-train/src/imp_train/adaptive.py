@@ -15,6 +15,7 @@ from imp_train.sampler import Multinomial
 
 # One list a name, with a number for each task.
 Memory: TypeAlias = dict[str, list[float]]
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @runtime_checkable
@@ -45,9 +46,11 @@ def _check(every: int, floor: float) -> None:
 def _gains(memory: Memory, losses: Sequence[Sequence[float]]) -> tuple[Memory, np.ndarray]:
     """Each task's relative fall of its mean loss since its block before, NaN where it has none."""
     before = np.array(memory.get("loss", [np.nan] * len(losses)))
-    finite = [[loss for loss in own if np.isfinite(loss)] for own in losses]
+    # A float32's, as losses are: what is not is no loss to learn from.
+    finite = [[loss for loss in own if abs(loss) <= _LARGEST] for own in losses]
     now = np.array([np.mean(own) if own else np.nan for own in finite])
-    gains = (before - now) / np.maximum(np.abs(before), 1e-9)
+    # Within -1 and 1: of a loss that explodes no more is learned than that it does.
+    gains = np.clip((before - now) / np.maximum(np.abs(before), 1e-9), -1, 1)
     return {"loss": np.where(np.isnan(now), before, now).tolist()}, gains
 
 
