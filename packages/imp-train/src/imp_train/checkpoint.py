@@ -1,5 +1,6 @@
 """Checkpoints: parameters, moments and positions, saved in the background by Orbax."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -23,12 +24,15 @@ class Checkpoints:
         )
 
     def save(self, state: TrainState) -> None:
-        progress = {
-            "step": state.step,
-            "positions": state.positions,
-            "skipped": state.skipped,
-            "sampler": state.sampler,
-        }
+        # A copy: it is written in the background, while training goes on.
+        progress = copy.deepcopy(
+            {
+                "step": state.step,
+                "positions": state.positions,
+                "skipped": state.skipped,
+                "sampler": state.sampler,
+            }
+        )
         self._manager.save(
             state.step,
             args=ocp.args.Composite(

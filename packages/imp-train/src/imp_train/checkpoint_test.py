@@ -25,7 +25,11 @@ def test_everything_comes_back_where_it_was(make, tmp_path):
     checkpoints = Checkpoints(tmp_path)
     fresh = initial_state(make(), labels)
     assert checkpoints.restore(fresh) is fresh
+    state.sampler = {"losses": [[1.0], []]}
     checkpoints.save(state)
+    # Training goes on while the save is written.
+    state.positions["pictures/base"] += 1
+    state.sampler["losses"][1].append(2.0)
     checkpoints.close()
     reopened = Checkpoints(tmp_path)
     assert reopened.latest_step == 5
@@ -36,6 +40,7 @@ def test_everything_comes_back_where_it_was(make, tmp_path):
         {"pictures/base": 3, "classes/base": 2},
         1,
     )
+    assert restored.sampler == {"losses": [[1.0], []]}
     for name, value in restored.arrays().items():
         np.testing.assert_array_equal(value, numbered[name], err_msg=name)
     assert jax.tree.structure(restored.moments) == jax.tree.structure(fresh.moments)
