@@ -167,11 +167,6 @@ class Blocks:
         """The first step that is not decided yet."""
         return (self._block + len(self._probabilities)) * self._sampler.every
 
-    @property
-    def probabilities(self) -> np.ndarray:
-        """float64 [tasks] of the block under way."""
-        return self._probabilities[0]
-
     def saved(self) -> dict[str, Any]:
         """Plain numbers and lists."""
         return {

@@ -22,7 +22,7 @@ from imp_train import optimizer
 from imp_train.checkpoint import Checkpoints, check_experiment
 from imp_train.compile import CompiledSteps
 from imp_train.config import Experiment, to_json
-from imp_train.inputs import Choice, Inputs, load_datasets
+from imp_train.inputs import Inputs, load_datasets
 from imp_train.metrics import Metrics
 from imp_train.state import TrainState
 from imp_train.step import take_step
@@ -144,12 +144,11 @@ def _train(
         metrics = Metrics(workdir, start=state.step, steps=experiment.steps, progress=progress)
         batches = inputs.batches(state.step, state.positions)
         root = jax.random.key(experiment.seed)
-        unseen: list[tuple[int, Choice, jax.Array]] = []
 
-        def learn() -> None:
-            for step, choice, loss in unseen:
-                inputs.schedule.observe(step, choice, float(loss))
-            unseen.clear()
+        def settle() -> None:
+            for seen in metrics.flush():
+                state.skipped += seen.skipped
+                inputs.schedule.observe(seen.step, seen.choice, seen.loss)
             state.sampler = inputs.schedule.saved()
 
         try:
@@ -160,17 +159,14 @@ def _train(
                 key = jax.random.fold_in(root, state.step)
                 values = take_step(experiment, steps[choice], state, choice.task, own, key)
                 metrics.add(state.step - 1, choice, values)
-                unseen.append((state.step - 1, choice, values["loss"]))
                 state.positions[choice.key] = state.positions.get(choice.key, 0) + len(own)
                 if state.step % experiment.log_every == 0:
-                    state.skipped += metrics.flush()
-                    learn()
+                    settle()
                     _check_skipped(experiment, state, choice.task.name)
                 if state.step % experiment.checkpoint_every == 0:
-                    learn()
+                    settle()
                     checkpoints.save(state)
-            state.skipped += metrics.flush()
-            learn()
+            settle()
             if checkpoints.latest_step != state.step:
                 checkpoints.save(state)
         finally:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,6 +12,15 @@ from tqdm import tqdm
 
 from imp_data.stores.atomic import write_file
 from imp_train.inputs import Choice
+
+
+class Seen(NamedTuple):
+    """What a step came to."""
+
+    step: int
+    choice: Choice
+    loss: float
+    skipped: bool
 
 
 class Metrics:
@@ -36,13 +45,13 @@ class Metrics:
         self._pending.append((step, choice, values))
         self._bar.update()
 
-    def flush(self) -> int:
-        """Writes what is pending; the number of skipped updates among it."""
-        skipped = 0
+    def flush(self) -> list[Seen]:
+        """Writes what is pending, and returns it in order."""
+        seen = []
         pending, self._pending = self._pending, []
         for step, choice, values in jax.device_get(pending):
             task = choice.task.name
-            skipped += int(values.pop("skipped"))
+            skipped = bool(values.pop("skipped"))
             record: dict[str, Any] = {"step": step, "task": task, "variant": choice.variant.name}
             record |= {name: _plain(value) for name, value in values.items()}
             self._file.write(json.dumps(record) + "\n")
@@ -50,12 +59,13 @@ class Metrics:
                 if np.ndim(value) == 0:
                     self._board.add_scalar(f"train/{task}/{name}", float(value), step)
             loss = float(values["loss"])
+            seen.append(Seen(step, choice, loss, skipped))
             self._losses[task] = loss + 0.7 * (self._losses.get(task, loss) - loss)
         self._file.flush()
         if self._losses:
             mean = sum(self._losses.values()) / len(self._losses)
             self._bar.set_postfix_str(f"mean task loss {mean:.3f}")
-        return skipped
+        return seen
 
     def close(self) -> None:
         self.flush()

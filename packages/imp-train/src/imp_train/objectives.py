@@ -146,8 +146,11 @@ class SCE:
         self, model: Model, pooled: Pooled, targets: Targets
     ) -> tuple[Float[Array, ""], Metrics]:
         logits = model.classify(pooled[self.modality], self.classifier)
-        loss, accuracy = losses.softmax(logits, targets["labels"])
+        loss, accuracy = self._compare(logits, targets["labels"])
         return loss, {"accuracy": accuracy}
+
+    def _compare(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        return losses.softmax(logits, labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,12 +168,8 @@ class BCE(SCE):
     def labels_as(self) -> LabelsAs:
         return "multi_hot"
 
-    def loss(
-        self, model: Model, pooled: Pooled, targets: Targets
-    ) -> tuple[Float[Array, ""], Metrics]:
-        logits = model.classify(pooled[self.modality], self.classifier)
-        loss, accuracy = losses.sigmoid(logits, targets["labels"])
-        return loss, {"accuracy": accuracy}
+    def _compare(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        return losses.sigmoid(logits, labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

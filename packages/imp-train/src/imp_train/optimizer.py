@@ -77,8 +77,8 @@ def accumulated(
 ) -> tuple[Parts, Float[Array, ""], tuple[Float[Array, ""], Bool[Array, ""]]]:
     """Of several batches' gradients: their sum, the norm of their mean, and `update`'s controls.
 
-    The gradients are given away. Programs are a part's: no mixture of tasks is a
-    program of its own.
+    The gradients are given away. Each program is a part's, so that no mixture of tasks is one of
+    its own.
     """
     total: Parts = {}
     for own in grads:

@@ -78,7 +78,7 @@ def take_step(
     """One update of `state`, in place, from one task alone; returns its metrics on the device.
 
     Parts that the task does not use, and their moments, are neither read nor written. Of several
-    batches the gradients are averaged, and the metrics are the last one's.
+    batches the gradients and the loss are averaged, and the other metrics are the last one's.
     """
     config = experiment.optimizer
     names = parts_of(experiment.model, task)
