@@ -15,6 +15,8 @@ from imp_train.compile import use_persistent_cache
 from imp_train.config import Experiment
 from imp_train.experiments.quickstart import MINUTES, quickstart
 from imp_train.loop import train
+from imp_train.placement import MeshShape
+from imp_train.processes import Processes, is_first, leave
 
 EXPERIMENTS: dict[str, Callable[..., Experiment]] = {"quickstart": quickstart}
 
@@ -68,12 +70,23 @@ class Run:
     """Bundle to start from, as `imp-model warm-start` or `upcycle` or another run wrote it."""
     workers: int = 0
     """Processes that make the batches; a thread of this one without."""
+    mesh: MeshShape = dataclasses.field(default_factory=MeshShape)
+    processes: Processes = dataclasses.field(default_factory=Processes)
 
     def run(self) -> int:
+        self.processes.join()
         experiment = make(self.name, self.data, minutes=self.minutes, seed=self.seed)
         experiment = dataclasses.replace(experiment, init_from=self.init_from)
         use_persistent_cache(self.cache or self.workdir / "compiled")
-        summary = train(experiment, self.workdir, num_workers=self.workers)
+        summary = train(
+            experiment,
+            self.workdir,
+            progress=is_first(),
+            num_workers=self.workers,
+            mesh=self.mesh,
+        )
+        if not is_first():
+            return 0
         s = summary.seconds
         print(
             f"step {summary.step} of {experiment.steps} in {s['total']:.0f} s: "
@@ -143,6 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"imp-train: {error}", file=sys.stderr)
+        if isinstance(error, ConnectionError):
+            leave(2)
         return 2
 
 

@@ -1,6 +1,7 @@
 """Metrics: one JSON line a step, TensorBoard beside it, and the live line a person reads."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,11 +27,17 @@ class Seen(NamedTuple):
 class Metrics:
     """Scalars stay on the device until `flush`; what a resumed run repeats is cut off first."""
 
-    def __init__(self, workdir: Path, *, start: int, steps: int, progress: bool) -> None:
-        self._path = workdir / "metrics.jsonl"
-        _keep_before(self._path, start)
-        self._file = self._path.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start)
+    def __init__(self, workdir: Path | None, *, start: int, steps: int, progress: bool) -> None:
+        """Without a workdir nothing is written: another process does it."""
+        path = Path(os.devnull) if workdir is None else workdir / "metrics.jsonl"
+        if workdir is not None:
+            _keep_before(path, start)
+        self._file = path.open("a")
+        self._board = SummaryWriter(
+            str(path.parent / "tensorboard"),
+            purge_step=start,
+            write_to_disk=workdir is not None,
+        )
         self._pending: list[tuple[int, Choice, dict[str, jax.Array]]] = []
         self._losses: dict[str, float] = {}
         self._bar = tqdm(
