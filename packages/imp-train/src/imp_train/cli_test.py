@@ -1,6 +1,7 @@
 """The command line, in this process and as a process that a signal stops."""
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from imp_train import metrics
 from imp_train.checkpoint import Checkpoints
-from imp_train.cli import describe, main
+from imp_train.cli import main
 
 # The tiny experiment under the real command line, without an end in sight.
 SCRIPT = f"""
@@ -64,16 +65,16 @@ def test_what_the_caller_can_put_right_is_one_line_and_exit_2(data, capsys, tmp_
 
 def test_list_show_and_inspect(whole, data, capsys):
     assert main(["list"]) == 0
-    assert capsys.readouterr().out.startswith("quickstart ")
-    assert main(["show", "quickstart", "--data", str(data)]) == 0
-    assert "emoji/image-class" in capsys.readouterr().out
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["quickstart", "ablation-s", "ablation-b", "imp-b", "imp-moe-b", "imp-moe-l"]
+    for name in names:
+        assert main(["show", name]) == 0
+        assert capsys.readouterr().out.startswith(f"{name}: ")
+        assert main(["show", name, "--seed", "7", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["seed"] == 7
+    assert main(["show", "ablation-b", "--steps", "9", "--batch", "8"]) == 0
+    assert "9 steps" in capsys.readouterr().out
     assert main(["inspect", str(whole[0])]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert {row.split()[0] for row in rows} == {"pictures", "classes"}
     assert sum(int(row.split()[2]) for row in rows) == 6
-
-
-def test_describe_counts_the_tokens_of_a_batch(make):
-    text = describe(make())
-    assert text.startswith("tiny: 6 steps, width 16, 1 dense + 1 MoE layers of 2 experts")
-    assert "batch    4  image-16 text-8: 16 image, 32 text tokens" in text

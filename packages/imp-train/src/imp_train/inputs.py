@@ -11,6 +11,7 @@ from imp_data.mixture import Mixture
 from imp_data.tokenizer import Tokenizer
 from imp_train.adaptive import Adaptive, Blocks
 from imp_train.config import Experiment
+from imp_train.objectives import labels_needed
 from imp_train.sampler import Sampler
 from imp_train.tasks import Task, Variant
 
@@ -80,14 +81,13 @@ def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
     for task in experiment.tasks:
         dataset = Dataset.load(task.dataset)
         dataset.check_split(task.split)
-        labelled = "labels" in task.objective.targets.values()
-        if labelled and not dataset.label_names:
+        needed = labels_needed(task.objective)
+        if needed and not dataset.label_names:
             raise ValueError(
                 f"task {task.name!r} needs labels; dataset {dataset.name} ({task.dataset}) has none"
             )
         if (
-            labelled
-            and task.objective.labels_as == "index"
+            needed == "one"
             and dataset.num_single_label(task.split) < dataset.num_examples[task.split]
         ):
             raise ValueError(
