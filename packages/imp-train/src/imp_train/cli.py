@@ -10,12 +10,12 @@ from typing import Annotated
 
 import tyro
 
-from imp_train import metrics
 from imp_train.columns import aligned
 from imp_train.compile import use_persistent_cache
 from imp_train.config import Experiment
 from imp_train.describe import describe, layers_of, page
 from imp_train.experiments import EXPERIMENTS, make, summary_of
+from imp_train.inspect import digest, inspect
 from imp_train.loop import train
 
 
@@ -37,7 +37,7 @@ class _Chosen:
     """An experiment, and the options that it is made with; not every experiment has every one."""
 
     name: Annotated[str, tyro.conf.Positional]
-    """One of `imp-train list`."""
+    """One of `imp-train list`, or a function of your own: FILE.py:FUNCTION."""
     data: Path = Path("data")
     """Folder of the built datasets."""
     minutes: float | None = None
@@ -107,16 +107,24 @@ class Run(_Chosen):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """Print how far a run has come, and each task's first and last losses."""
+    """Print how far a run has come, what it took, and each task's first and last losses."""
 
     workdir: Annotated[Path, tyro.conf.Positional]
+    digest: bool = False
+    """Print a digest of the last checkpoint's parameters: equal digests, equal bits."""
+    json: bool = False
+    """One JSON object in place of the table."""
 
     def run(self) -> int:
-        for row in metrics.summary(metrics.read(self.workdir)):
-            print(
-                f"{row['name']:26} {row['variant']:14} {row['steps']:5} steps  "
-                f"loss {row['loss_first']:.3f} -> {row['loss_last']:.3f}"
-            )
+        found = inspect(self.workdir)
+        step, text = digest(self.workdir) if self.digest else (None, None)
+        if self.json:
+            own = {"digest": text, "digest_step": step} if self.digest else {}
+            print(json.dumps(dataclasses.asdict(found) | own, indent=1))
+            return 0
+        print(found)
+        if self.digest:
+            print(f"\nparameters at step {step:,}: sha256 {text}")
         return 0
 
 

@@ -81,6 +81,7 @@ def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
     for task in experiment.tasks:
         dataset = Dataset.load(task.dataset)
         dataset.check_split(task.split)
+        _check_modalities(task, dataset)
         needed = labels_needed(task.objective)
         if needed and not dataset.label_names:
             raise ValueError(
@@ -97,6 +98,18 @@ def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
             )
         datasets[task.name] = dataset
     return datasets
+
+
+def _check_modalities(task: Task, dataset: Dataset) -> None:
+    """Words are the loader's to check: a label's name may stand in for a caption."""
+    stored = {view.modality for view in dataset.views}
+    for modality in task.objective.modalities:
+        if modality != "text" and modality not in stored:
+            raise ValueError(
+                f"task {task.name!r} sees {modality}; dataset {dataset.name} ({task.dataset}) has "
+                f"{' and '.join(sorted(stored))} alone: name another, or build it with --views "
+                f"{modality}-…"
+            )
 
 
 class Inputs:

@@ -6,6 +6,7 @@ import jax
 
 from imp_model.config import ModelConfig
 from imp_model.costs import forward_flops
+from imp_train.columns import short
 from imp_train.tasks import Variant
 
 # Dense bfloat16 FLOPs a second of one device, by what JAX calls its kind; the makers' data sheets.
@@ -46,27 +47,39 @@ class Rates:
     tokens: float
     mfu: float | None
 
+    def named(self) -> dict[str, float]:
+        """By name, what is known."""
+        return {name: rate for name, rate in dataclasses.asdict(self).items() if rate is not None}
+
+    def __str__(self) -> str:
+        words = f"{short(self.examples)} examples/s, {short(self.tokens)} tokens/s"
+        return words if self.mfu is None else f"{words}, MFU {self.mfu:.1%}"
+
 
 class Throughput:
     """Counts what steps did between two readings of a clock."""
 
-    def __init__(self, config: ModelConfig, *, now: float, peak: float | None) -> None:
-        """`peak` is of all devices together: FLOPs a second."""
+    def __init__(
+        self, config: ModelConfig, *, now: float, peak: float | None, batches: int = 1
+    ) -> None:
+        """`peak` is of all devices together: FLOPs a second; a step takes so many `batches`."""
         self._config = config
+        self._batches = batches
         self._last = now
         self._peak = peak
         self._done: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
         self._rates: tuple[float, ...] | None = None
-        self._costs: dict[tuple[str, str], tuple[int, int, float]] = {}
+        self._costs: dict[str, tuple[int, int, float]] = {}
 
-    def add(self, key: tuple[str, str], variant: Variant, batches: int = 1) -> None:
-        """A step of so many batches; `key` is what the variant is known by."""
+    def add(self, key: str, variant: Variant) -> None:
+        """A step; `key` is what the variant is known by."""
         if key not in self._costs:
             tokens = sum(variant.tokens(self._config).values())
             flops = step_flops(self._config, variant)
             self._costs[key] = (variant.batch_size, tokens, flops)
         examples, tokens, flops = self._costs[key]
-        new = (1, batches * examples, batches * tokens, batches * flops)
+        n = self._batches
+        new = (1, n * examples, n * tokens, n * flops)
         self._done = tuple(a + b for a, b in zip(self._done, new, strict=True))
 
     def read(self, now: float) -> Rates | None:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,25 +20,40 @@ EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
 
 
 def make(name: str, data: Path, **options: Any) -> Experiment:
-    """`options` that are None are left to the experiment.
+    """A shipped experiment, or that of a function of your own, FILE.py:FUNCTION.
 
+    `options` that are None are left to the experiment.
     Raises ValueError naming the known experiments, or the options that this one takes.
     """
-    if name not in EXPERIMENTS:
-        raise ValueError(f"experiment {name!r} is unknown; one of {', '.join(EXPERIMENTS)}")
-    function = EXPERIMENTS[name]
+    function = _function(name)
     given = {key: value for key, value in options.items() if value is not None}
     taken = inspect.signature(function).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
         own = [key for key, p in taken.items() if p.kind is p.KEYWORD_ONLY]
         if unknown := [key for key in given if key not in own]:
-            flags = ", ".join(f"--{key}" for key in own)
-            raise ValueError(f"experiment {name!r} has no --{unknown[0]}; it has {flags}")
+            has = "it has " + ", ".join(f"--{key}" for key in own) if own else "it has none"
+            raise ValueError(f"experiment {name!r} has no --{unknown[0]}; {has}")
     return function(data, **given)
 
 
 def summary_of(name: str) -> str:
     """Its function's first line, without the full stop."""
-    function = EXPERIMENTS[name]
+    function = _function(name)
     text = inspect.getdoc(getattr(function, "func", function)) or ""
     return text.partition("\n")[0].rstrip(".")
+
+
+def _function(name: str) -> Callable[..., Experiment]:
+    if name in EXPERIMENTS:
+        return EXPERIMENTS[name]
+    path, _, attribute = name.rpartition(":")
+    if not path.endswith(".py"):
+        raise ValueError(
+            f"experiment {name!r} is unknown; one of {', '.join(EXPERIMENTS)}, or FILE.py:FUNCTION"
+        )
+    if not Path(path).is_file():
+        raise ValueError(f"experiment {name!r}: there is no file {path}")
+    found = runpy.run_path(path).get(attribute)
+    if not callable(found):
+        raise ValueError(f"experiment {name!r}: {path} has no function {attribute!r}")
+    return found
