@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-from imp_data.stores.atomic import write_file
-
-matplotlib.use("Agg")  # No display, and none of the user's settings.
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from imp_data import media
+from imp_data.stores.atomic import write_file
 from imp_data.views import AudioView, ImageView, VideoView
-from imp_train import metrics
+from imp_train import metrics, plots
 from quickstart.score import Results, Shown
 
 _STYLE = """
@@ -54,11 +49,11 @@ def write(path: Path, content: Mapping[str, Any], results: Results, run: Path) -
         '<p class="small">Best six of the held-out files; a green frame is a right answer.</p>',
         *(_query(shown) for shown in results.gallery),
         "<h2>Loss by task</h2>",
-        _svg(_loss_figure(records)),
+        _svg(plots.losses(records)),
         "<h2>Expert load by modality</h2>",
         '<p class="small">Share of the gate weight that each expert takes, last MoE layer, mean '
         "over the last steps.</p>",
-        _svg(_expert_figure(records)),
+        _svg(plots.experts(records, last_layer_alone=True)),
         "<h2>Tasks</h2>",
         _task_table(content["tasks"]),
         "<h2>Seconds</h2>",
@@ -135,7 +130,7 @@ def _thumbnail(path: Path, *, sound: bool = False) -> str:
     if sound:
         levels = media.load(data, AudioView(frames=32)).T[::-1]
         scaled = (levels - levels.min()) / max(float(np.ptp(levels)), 1e-6)
-        pixels = (plt.get_cmap("magma")(scaled)[..., :3] * 255).astype(np.uint8)
+        pixels = (matplotlib.colormaps["magma"](scaled)[..., :3] * 255).astype(np.uint8)
         pixels = pixels.repeat(4, axis=1)
     elif path.suffix == ".mp4":
         pixels = media.load(data, VideoView(frames=16, size=96, fps=8.0))[8]
@@ -146,50 +141,10 @@ def _thumbnail(path: Path, *, sound: bool = False) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _loss_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
-    by_task: dict[str, list[tuple[int, float]]] = {}
-    for record in records:
-        by_task.setdefault(record["task"], []).append((record["step"], record["loss"]))
-    columns = 4
-    rows = -(-len(by_task) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(11, 2.1 * rows), squeeze=False)
-    for axis in axes.flat[len(by_task) :]:
-        axis.axis("off")
-    for axis, (name, points) in zip(axes.flat, by_task.items(), strict=False):
-        steps, losses = np.array(points).T
-        width = max(1, len(losses) // 20)
-        smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
-        axis.plot(steps, losses, lw=0.5, color="#a9c0e6")
-        axis.plot(steps[width - 1 :], smooth, lw=1.4, color="#1f5fbf")
-        axis.set_title(name, fontsize=8)
-        axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    return figure
-
-
-def _expert_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
-    loads: dict[str, list[np.ndarray]] = {}
-    for record in records[len(records) // 2 :]:
-        for key, value in record.items():
-            modality, _, name = key.partition("/")
-            if name == "expert_load":
-                loads.setdefault(modality, []).append(np.array(value)[-1])
-    modalities = sorted(loads)
-    grid = np.array([np.mean(loads[m], axis=0) for m in modalities])
-    figure, axis = plt.subplots(figsize=(5, 0.6 * len(modalities) + 0.9))
-    axis.imshow(grid, cmap="Blues", vmin=0, aspect="auto")
-    for (i, j), value in np.ndenumerate(grid):
-        axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=9)
-    axis.set_yticks(range(len(modalities)), modalities)
-    axis.set_xticks(range(grid.shape[1]), [f"expert {e}" for e in range(grid.shape[1])])
-    figure.tight_layout()
-    return figure
-
-
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure | None) -> str:
+    if figure is None:
+        return "<p>The model is dense.</p>"
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    plt.close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]

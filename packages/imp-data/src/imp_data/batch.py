@@ -11,9 +11,9 @@ class Batch:
 
     image uint8 [b, h, w, 3], video uint8 [b, t, h, w, 3], audio float32 [b, frames, mels],
     text int32 [b, n] (0 is padding). `labels`, None for an unlabelled dataset, are as the loader
-    was asked: "index" gives int32 [b], -1 where an example has no label or several; "multi_hot"
-    bool [b, y], a row of False where it has none. `index` int64 [b] is each example's place in its
-    split.
+    was asked: "index" gives int32 [b], the label that the text names, and without such a text
+    the example's own, -1 where it has none or several; "multi_hot" bool [b, y], a row of False
+    where it has none. `index` int64 [b] is each example's place in its split.
     """
 
     inputs: dict[str, np.ndarray]

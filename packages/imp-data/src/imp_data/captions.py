@@ -59,13 +59,19 @@ class Captions:
     def draw(self, examples: Sequence[Example], keys: np.ndarray) -> list[str]:
         """b examples, uint64 [b] keys -> b texts."""
         texts = [self._texts(example) for example in examples]
-        counts = np.array([len(own) for own in texts], np.int64)
-        chosen = randomness.below(keys, _CAPTION, counts).tolist()
-        words = [own[c] for own, c in zip(texts, chosen, strict=True)]
+        words = [own[c] for own, c in zip(texts, _chosen(texts, keys), strict=True)]
         if not self.prompts:
             return words
         prompts = randomness.below(keys, _PROMPT, np.full(len(words), len(self.prompts))).tolist()
         return [self.prompts[p].replace("{}", w) for p, w in zip(prompts, words, strict=True)]
+
+    def labels(self, examples: Sequence[Example], keys: np.ndarray) -> np.ndarray | None:
+        """int32 [b]: the labels that `draw` names with these keys, None where it names none."""
+        if self.names is None:
+            return None
+        labels = [example.labels for example in examples]
+        drawn = [own[c] for own, c in zip(labels, _chosen(labels, keys), strict=True)]
+        return np.array(drawn, np.int32)
 
     def first(self, examples: Sequence[Example]) -> list[str]:
         """Each example's first text in the first prompt: what evaluation sees."""
@@ -76,6 +82,12 @@ class Captions:
         if self.names is None:
             return example.texts
         return tuple(self.names[label] for label in example.labels)
+
+
+def _chosen(candidates: Sequence[Sequence[object]], keys: np.ndarray) -> list[int]:
+    """Which of its own candidates each example gets."""
+    counts = np.array([len(own) for own in candidates], np.int64)
+    return randomness.below(keys, _CAPTION, counts).tolist()
 
 
 class TokenCache:

@@ -109,11 +109,12 @@ class Loader:
         """This host's shards of the global batch at `step`, which is at least 0."""
         positions, index = self._order(step)
         examples = self._read_examples(index)
-        words = None
+        words = named = None
         if self._tokens is not None:
             keys = randomness.keys(_stream(self.seed, _WORDS), positions)
             words = self._captions.draw(examples, keys)
-        batch = self._gather(index, examples, words)
+            named = self._captions.labels(examples, keys)
+        batch = self._gather(index, examples, words, named)
         if self.augment is not None:
             keys = randomness.keys(_stream(self.seed, _AUGMENT), positions)
             for modality, array in batch.inputs.items():
@@ -151,7 +152,11 @@ class Loader:
         return self._examples.read(index)
 
     def _gather(
-        self, index: np.ndarray, examples: Sequence[Example], words: Sequence[str] | None
+        self,
+        index: np.ndarray,
+        examples: Sequence[Example],
+        words: Sequence[str] | None,
+        named: np.ndarray | None = None,
     ) -> Batch:
         inputs: dict[str, np.ndarray] = {}
         for view in self.views:
@@ -161,12 +166,14 @@ class Loader:
                 inputs["text"] = self._tokens.encode(words)
             else:
                 inputs[view.modality] = self._rows[view].read(index)
-        labels = self._labels(index, examples) if self.dataset.label_names else None
+        labels = self._labels(index, examples, named) if self.dataset.label_names else None
         return Batch(inputs=inputs, labels=labels, index=index)
 
-    def _labels(self, index: np.ndarray, examples: Sequence[Example]) -> np.ndarray:
+    def _labels(
+        self, index: np.ndarray, examples: Sequence[Example], named: np.ndarray | None
+    ) -> np.ndarray:
         if self._labels_as == "index":
-            return self._examples.single_labels(index)
+            return self._examples.single_labels(index) if named is None else named
         labels = np.zeros((len(examples), len(self.dataset.label_names)), np.bool_)
         for row, example in enumerate(examples):
             labels[row, list(example.labels)] = True

@@ -5,6 +5,7 @@ from typing import Any
 
 from imp_model.bundle import flatten
 from imp_model.config import EMBEDDER_OF, ModelConfig, size
+from imp_model.drop_token import num_kept
 from imp_model.model import Model, num_parameters
 from imp_model.remat import SAVED
 from imp_model.towers import ENCODER
@@ -81,12 +82,14 @@ def parameters(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def forward_flops(config: ModelConfig, modality: str, shape: tuple[int, ...]) -> float:
+def forward_flops(
+    config: ModelConfig, modality: str, shape: tuple[int, ...], *, drop: float = 0.0
+) -> float:
     """Multiply-adds x 2 of one example's products, from its input to its pooled projection.
 
-    Backward costs twice this, and rematerialisation up to once more.
+    `drop` is DropToken's ratio. Backward costs twice this, and rematerialisation up to once more.
     """
-    d, tokens = config.width, config.num_tokens(modality, shape)
+    d, tokens = config.width, num_kept(config.num_tokens(modality, shape), drop)
     # An image's patch is one frame: the kernel's sum over time stands for its tiles.
     patch = {
         "image": 3 * config.patch[1] * config.patch[2],

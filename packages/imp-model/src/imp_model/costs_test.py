@@ -74,16 +74,28 @@ SMALL = ModelConfig(
 )
 
 
-@pytest.mark.parametrize("modality", INPUTS)
+@pytest.mark.parametrize(
+    ("modality", "drop"),
+    [
+        (modality, drop)
+        for modality in INPUTS
+        for drop in (0.0, 0.75)
+        if modality != "text" or not drop
+    ],
+)
 @pytest.mark.parametrize("change", [{}, {"router": "tokens_choose"}, {"towers": "two_split"}])
-def test_flops_are_the_programs_products(modality, change):
+def test_flops_are_the_programs_products(modality, change, drop):
     config = dataclasses.replace(SMALL, **change)
     model = Model.abstract(config, pairs=[])
     shape, batch = INPUTS[modality], 2
     dtype = {"audio": jnp.float32, "text": jnp.int32}.get(modality, jnp.uint8)
     inputs = {modality: jax.ShapeDtypeStruct((batch, *shape), dtype)}
-    jaxpr = jax.make_jaxpr(lambda model, inputs: model.encode(inputs)[0])(model, inputs)
-    assert products(jaxpr.jaxpr) == batch * forward_flops(config, modality, shape)
+
+    def encode(model, inputs, key):
+        return model.encode(inputs, drop={modality: drop}, key=key)[0]
+
+    jaxpr = jax.make_jaxpr(encode)(model, inputs, jax.random.key(0))
+    assert products(jaxpr.jaxpr) == batch * forward_flops(config, modality, shape, drop=drop)
 
 
 def kept_by_the_program(config, tokens):

@@ -1,31 +1,24 @@
 """The command line: imp-train list | show | run | inspect."""
 
 import dataclasses
+import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
-from imp_model.config import ModelConfig
-from imp_train import metrics
+from imp_train.columns import aligned
 from imp_train.compile import use_persistent_cache
 from imp_train.config import Experiment
-from imp_train.experiments.quickstart import MINUTES, quickstart
+from imp_train.describe import describe, layers_of, page
+from imp_train.experiments import EXPERIMENTS, make, summary_of
+from imp_train.inspect import digest, inspect
 from imp_train.loop import train
 from imp_train.placement import MeshShape
 from imp_train.processes import Processes, is_first, leave
-
-EXPERIMENTS: dict[str, Callable[..., Experiment]] = {"quickstart": quickstart}
-
-
-def make(name: str, data: Path, **options: Any) -> Experiment:
-    """Raises ValueError naming the known experiments."""
-    if name not in EXPERIMENTS:
-        raise ValueError(f"experiment {name!r} is unknown; one of {', '.join(EXPERIMENTS)}")
-    return EXPERIMENTS[name](data, **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,37 +26,63 @@ class List:
     """Print the shipped experiments."""
 
     def run(self) -> int:
-        for name, function in EXPERIMENTS.items():
-            module = sys.modules[function.__module__]
-            print(f"{name:12} {(module.__doc__ or '').splitlines()[0]}")
+        rows = [
+            (name, layers_of(make(name, Path("data")).model), summary_of(name))
+            for name in EXPERIMENTS
+        ]
+        print("\n".join(aligned(rows)))
         return 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Show:
-    """Print an experiment's tasks, weights, shapes and tokens a batch."""
+class _Chosen:
+    """An experiment, and the options that it is made with; not every experiment has every one."""
 
     name: Annotated[str, tyro.conf.Positional]
-    data: Path
+    """One of `imp-train list`, or a function of your own: FILE.py:FUNCTION."""
+    data: Path = Path("data")
     """Folder of the built datasets."""
+    minutes: float | None = None
+    """Training time to aim at on two cores; sets the number of steps."""
+    steps: int | None = None
+    batch: int | None = None
+    """Examples a batch; variants take shares of it."""
+    resolution: int | None = None
+    """Pixels a side of the base image and video."""
+    model: str | None = None
+    """Another model size, one of `imp-model list`."""
+    datasets: tuple[str, ...] | None = None
+    """Those of the experiment's datasets to train on."""
+    objectives: str | None = None
+    """How objectives are mixed: alternating, sum, nce or sce."""
+    recipe: str | None = None
+    """paper or released: whose batch, steps and optimizer."""
+    seed: int | None = None
+
+    def make(self) -> Experiment:
+        own = [f.name for f in dataclasses.fields(_Chosen) if f.name not in ("name", "data")]
+        return make(self.name, self.data, **{option: getattr(self, option) for option in own})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Show(_Chosen):
+    """Print an experiment's tasks, weights, shapes and tokens a batch; data need not be there."""
+
+    json: bool = False
+    """One JSON object in place of the page."""
 
     def run(self) -> int:
-        print(describe(make(self.name, self.data)))
+        found = describe(self.make())
+        print(json.dumps(found, indent=1) if self.json else page(found, summary_of(self.name)))
         return 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(_Chosen):
     """Train an experiment, or go on where its workdir stands; writes WORKDIR/bundle at the end."""
 
-    name: Annotated[str, tyro.conf.Positional]
-    data: Path
-    """Folder of the built datasets."""
     workdir: Path
     """Folder of the checkpoints, metrics and bundle."""
-    minutes: float = MINUTES
-    """Training time to aim at on two cores; sets the number of steps."""
-    seed: int = 0
     cache: Path | None = None
     """Folder of compiled programs; WORKDIR/compiled without it."""
     init_from: Path | None = None
@@ -75,8 +94,7 @@ class Run:
 
     def run(self) -> int:
         self.processes.join()
-        experiment = make(self.name, self.data, minutes=self.minutes, seed=self.seed)
-        experiment = dataclasses.replace(experiment, init_from=self.init_from)
+        experiment = dataclasses.replace(self.make(), init_from=self.init_from)
         use_persistent_cache(self.cache or self.workdir / "compiled")
         summary = train(
             experiment,
@@ -102,16 +120,24 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """Print how far a run has come, and each task's first and last losses."""
+    """Print how far a run has come, what it took, and each task's first and last losses."""
 
     workdir: Annotated[Path, tyro.conf.Positional]
+    digest: bool = False
+    """Print a digest of the last checkpoint's parameters: equal digests, equal bits."""
+    json: bool = False
+    """One JSON object in place of the table."""
 
     def run(self) -> int:
-        for row in metrics.summary(metrics.read(self.workdir)):
-            print(
-                f"{row['name']:26} {row['variant']:14} {row['steps']:5} steps  "
-                f"loss {row['loss_first']:.3f} -> {row['loss_last']:.3f}"
-            )
+        found = inspect(self.workdir)
+        step, text = digest(self.workdir) if self.digest else (None, None)
+        if self.json:
+            own = {"digest": text, "digest_step": step} if self.digest else {}
+            print(json.dumps(dataclasses.asdict(found) | own, indent=1))
+            return 0
+        print(found)
+        if self.digest:
+            print(f"\nparameters at step {step:,}: sha256 {text}")
         return 0
 
 
@@ -121,26 +147,6 @@ Command = (
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
 )
-
-
-def describe(experiment: Experiment) -> str:
-    lines = [f"{experiment.name}: {experiment.steps} steps, {_model(experiment.model)}"]
-    for task in experiment.tasks:
-        for variant in task.variants:
-            tokens = ", ".join(f"{n} {m}" for m, n in variant.tokens(experiment.model).items())
-            views = " ".join(view.key for view in variant.views)
-            lines.append(
-                f"  {task.name:26} {task.objective.name:9} {variant.name:14} "
-                f"batch {variant.batch_size:4}  {views}: {tokens} tokens"
-            )
-    return "\n".join(lines)
-
-
-def _model(c: ModelConfig) -> str:
-    return (
-        f"width {c.width}, {c.num_dense_layers} dense + {c.num_moe_layers} MoE layers of "
-        f"{c.num_experts} experts"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

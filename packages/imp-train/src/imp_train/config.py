@@ -96,7 +96,7 @@ class Experiment:
     def _check_tokens(self) -> None:
         """A task's variants must cost alike: at most `equal_tokens` times the cheapest of them."""
         for task in self.tasks:
-            totals = {v.name: _visible_tokens(v.tokens(self.model)) for v in task.variants}
+            totals = {v.name: _traded_tokens(v.tokens(self.model)) for v in task.variants}
             low, high = min(totals.values()), max(totals.values())
             if high > self.equal_tokens * low:
                 raise ValueError(
@@ -110,9 +110,13 @@ class Experiment:
         return tuple(dict.fromkeys(p for task in self.tasks for p in task.objective.pairs))
 
 
-def _visible_tokens(tokens: Mapping[str, int]) -> int:
-    """Text is left out: its length is the data's, not a resolution that is traded."""
-    return sum(n for modality, n in tokens.items() if modality != "text" or len(tokens) == 1)
+def _traded_tokens(tokens: Mapping[str, int]) -> int:
+    """Those of vision where the task sees any: the paper's T = B x T_F x T_H x T_W. How long the
+    caption or the sound beside it is, is the data's, and no resolution that is traded."""
+    for traded in (("image", "video"), ("audio",), ("text",)):
+        if seen := [tokens[modality] for modality in traded if modality in tokens]:
+            return sum(seen)
+    raise AssertionError("a variant sees nothing")
 
 
 def to_json(experiment: Experiment) -> str:

@@ -11,6 +11,7 @@ from imp_data.mixture import Mixture
 from imp_data.tokenizer import Tokenizer
 from imp_train.adaptive import Adaptive, Blocks
 from imp_train.config import Experiment
+from imp_train.objectives import labels_needed
 from imp_train.sampler import Sampler
 from imp_train.tasks import Task, Variant
 
@@ -80,14 +81,14 @@ def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
     for task in experiment.tasks:
         dataset = Dataset.load(task.dataset)
         dataset.check_split(task.split)
-        labelled = "labels" in task.objective.targets.values()
-        if labelled and not dataset.label_names:
+        _check_modalities(task, dataset)
+        needed = labels_needed(task.objective)
+        if needed and not dataset.label_names:
             raise ValueError(
                 f"task {task.name!r} needs labels; dataset {dataset.name} ({task.dataset}) has none"
             )
         if (
-            labelled
-            and task.objective.labels_as == "index"
+            needed == "one"
             and dataset.num_single_label(task.split) < dataset.num_examples[task.split]
         ):
             raise ValueError(
@@ -97,6 +98,18 @@ def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
             )
         datasets[task.name] = dataset
     return datasets
+
+
+def _check_modalities(task: Task, dataset: Dataset) -> None:
+    """Words are the loader's to check: a label's name may stand in for a caption."""
+    stored = {view.modality for view in dataset.views}
+    for modality in task.objective.modalities:
+        if modality != "text" and modality not in stored:
+            raise ValueError(
+                f"task {task.name!r} sees {modality}; dataset {dataset.name} ({task.dataset}) has "
+                f"{' and '.join(sorted(stored))} alone: name another, or build it with --views "
+                f"{modality}-…"
+            )
 
 
 class Inputs:

@@ -18,17 +18,19 @@ from imp_data.stores.lock import sole_writer
 from imp_data.views import to_json as view_to_json
 from imp_model import bundle
 from imp_model.model import Model
-from imp_train import optimizer
+from imp_train import optimizer, plots
 from imp_train.checkpoint import Checkpoints, check_experiment
 from imp_train.compile import CompiledSteps
 from imp_train.config import Experiment, to_json
 from imp_train.inputs import Inputs, load_datasets
+from imp_train.inspect import add_session
 from imp_train.metrics import Metrics
 from imp_train.placement import MeshShape, Placement, gathered
 from imp_train.processes import any_of_them, is_first, wait_for_all
 from imp_train.state import TrainState
 from imp_train.step import take_step
 from imp_train.tasks import Task
+from imp_train.throughput import Throughput, peak_flops
 from imp_train.warm_start import started_from
 
 log = logging.getLogger(__name__)
@@ -168,6 +170,7 @@ def _train(
     began = time.perf_counter()
     checkpoints = Checkpoints(workdir / "checkpoints")
     state = checkpoints.restore(fresh)
+    start = state.step
     end = min(experiment.steps, stop_after or experiment.steps)
     waited = 0.0
     if state.step < end:
@@ -180,6 +183,12 @@ def _train(
             start=state.step,
             steps=experiment.steps,
             progress=progress,
+            throughput=Throughput(
+                experiment.model,
+                now=time.monotonic(),
+                peak=peak_flops(),
+                batches=experiment.optimizer.accumulate,
+            ),
         )
         batches = inputs.batches(state.step, state.positions)
 
@@ -218,6 +227,11 @@ def _train(
     if finished:
         write_bundle(experiment, state, labels, workdir / "bundle")
     seconds = {"total": time.perf_counter() - began, "compile": compiled, "waiting": waited}
+    if state.step > start and is_first():
+        session = {"start": start, "step": state.step, "signatures": signatures}
+        add_session(workdir, session | {"seconds": seconds})
+        if finished:
+            plots.write(workdir)
     return Summary(finished=finished, step=state.step, seconds=seconds, signatures=signatures)
 
 

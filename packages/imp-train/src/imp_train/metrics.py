@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ from tqdm import tqdm
 
 from imp_data.stores.atomic import write_file
 from imp_train.inputs import Choice
+from imp_train.throughput import Rates, Throughput
+
+_LINE = "{desc} {n_fmt}/{total_fmt} |{bar:8}| {elapsed}<{remaining}{postfix}"
 
 
 class Seen(NamedTuple):
@@ -27,7 +31,15 @@ class Seen(NamedTuple):
 class Metrics:
     """Scalars stay on the device until `flush`; what a resumed run repeats is cut off first."""
 
-    def __init__(self, workdir: Path | None, *, start: int, steps: int, progress: bool) -> None:
+    def __init__(
+        self,
+        workdir: Path | None,
+        *,
+        start: int,
+        steps: int,
+        progress: bool,
+        throughput: Throughput | None = None,
+    ) -> None:
         """Without a workdir nothing is written: another process does it."""
         path = Path(os.devnull) if workdir is None else workdir / "metrics.jsonl"
         if workdir is not None:
@@ -40,16 +52,21 @@ class Metrics:
         )
         self._pending: list[tuple[int, Choice, dict[str, jax.Array]]] = []
         self._losses: dict[str, float] = {}
+        self._throughput = throughput
         self._bar = tqdm(
             total=steps,
             initial=start,
-            unit="step",
             desc="train",
             disable=None if progress else True,
+            # Cut to the terminal's width; tqdm does so where there is a bar.
+            dynamic_ncols=True,
+            bar_format=_LINE,
         )
 
     def add(self, step: int, choice: Choice, values: dict[str, jax.Array]) -> None:
         self._pending.append((step, choice, values))
+        if self._throughput is not None:
+            self._throughput.add(choice.key, choice.variant)
         self._bar.update()
 
     def flush(self) -> list[Seen]:
@@ -69,9 +86,12 @@ class Metrics:
             seen.append(Seen(step, choice, loss, skipped))
             self._losses[task] = loss + 0.7 * (self._losses.get(task, loss) - loss)
         self._file.flush()
-        if self._losses:
-            mean = sum(self._losses.values()) / len(self._losses)
-            self._bar.set_postfix_str(f"mean task loss {mean:.3f}")
+        rates = None if self._throughput is None else self._throughput.read(time.monotonic())
+        if rates is not None and pending:
+            for name, rate in rates.named().items():
+                self._board.add_scalar(f"throughput/{name}", rate, pending[-1][0])
+        fresh = {own.choice.task.name: self._losses[own.choice.task.name] for own in seen}
+        self._bar.set_postfix_str(live(rates, fresh))
         return seen
 
     def close(self) -> None:
@@ -79,6 +99,13 @@ class Metrics:
         self._bar.close()
         self._board.close()
         self._file.close()
+
+
+def live(rates: Rates | None, losses: Mapping[str, float]) -> str:
+    """What the line tells after its count: rates, and the smoothed losses of tasks just trained."""
+    words = [] if rates is None else [str(rates)]
+    words += [f"{name} {loss:.3g}" for name, loss in losses.items()]
+    return ", ".join(words)
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:

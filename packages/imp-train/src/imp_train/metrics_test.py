@@ -1,12 +1,16 @@
 """Records kept and cut, and their summary."""
 
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from imp_train import metrics
+from imp_train.conftest import MODEL
 from imp_train.inputs import Choice
 from imp_train.metrics import Metrics
+from imp_train.throughput import Rates, Throughput
 
 
 def test_summary_by_task_and_variant():
@@ -55,3 +59,27 @@ def test_records_survive_and_what_is_repeated_is_cut(make, tmp_path):
 def test_a_workdir_without_metrics_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match="imp-train run"):
         metrics.read(tmp_path)
+
+
+def test_the_live_line_tells_rates_and_the_tasks_just_trained():
+    rates = Rates(steps=1.0, examples=64.0, tokens=2_048.0, mfu=None)
+    assert metrics.live(rates, {"icons": 2.3456, "emoji": 0.5}) == (
+        "64 examples/s, 2.05 k tokens/s, icons 2.35, emoji 0.5"
+    )
+    assert metrics.live(None, {}) == ""
+
+
+def test_the_line_on_a_terminal_has_count_and_rates(make, tmp_path, capsys, monkeypatch):
+    task = make().tasks[0]
+    choice = Choice(task, task.variants[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    throughput = Throughput(MODEL, now=0.0, peak=None)
+    log = Metrics(tmp_path, start=0, steps=9, progress=True, throughput=throughput)
+    for step in range(2):
+        log.add(step, choice, {"loss": jnp.float32(2.5), "skipped": jnp.bool_(False)})
+    log.flush()
+    log.close()
+    line = capsys.readouterr().err
+    assert "train 2/9 |" in line
+    assert "examples/s, " in line
+    assert "pictures 2.5" in line

@@ -50,12 +50,26 @@ class Objective(Protocol):
     ) -> tuple[Float[Array, ""], Metrics]: ...
 
 
+# How many labels an example must have, from least to most: any number, at least one, just one.
+LabelsNeeded: TypeAlias = Literal["any", "some", "one"]
+
+
+def labels_needed(objective: Objective) -> LabelsNeeded | None:
+    """None where it reads no labels; softmax needs one, and a prompt one to draw."""
+    if "labels" not in objective.targets.values():
+        return None
+    if objective.labels_as == "multi_hot":
+        return "any"
+    return "some" if objective.classifier is None else "one"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NCE:
     """Noise-contrastive estimation between two modalities over the global batch.
 
     `texts="label"` makes it label-based NCE (BASIC): the text is the class's name in a prompt
-    drawn at random, and examples of one class are no negatives of each other.
+    drawn at random, and examples of one class are no negatives of each other. Of an example's
+    several labels one is drawn, anew each time it is seen.
     """
 
     source: str

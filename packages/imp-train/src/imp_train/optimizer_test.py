@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 
+from imp_data.batch import Batch
 from imp_model import sharding
 from imp_model.bundle import flatten
 from imp_model.init import Init
@@ -17,7 +18,9 @@ from imp_model.model import Model
 from imp_train import optimizer
 from imp_train.config import OptimizerConfig
 from imp_train.conftest import MODEL
+from imp_train.loop import initial_state
 from imp_train.optimizer import learning_rate
+from imp_train.step import make_gradients, take_step
 
 
 def test_the_rate_warms_up_linearly_then_falls_by_a_cosine():
@@ -166,3 +169,30 @@ def test_moments_lie_on_a_mesh_where_their_parameters_do():
     for of in (placed.mu, placed.nu):
         assert flatten({"encoder": of})[up].spec == P(None, "expert", "fsdp", "model")
     assert placed.count.spec == P()
+
+
+def test_a_step_moves_each_part_at_its_own_rate(make):
+    """The first step of Adam: the same gradients, so updates in proportion to the rates."""
+    image = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
+    batch = Batch(
+        inputs={"image": image}, labels=np.array([0, 1, 1, 0], np.int32), index=np.arange(4)
+    )
+    task = make().tasks[1]
+    gradients = make_gradients(make(), task, task.variants[0])
+    moves = []
+    for rates in ((), (("encoder", 0.0), ("classifier", 2.0))):
+        experiment = make(optimizer=dataclasses.replace(make().optimizer, rates=rates))
+        state = initial_state(experiment, {"colours": ("blue", "red")})
+        before = {name: np.array(value) for name, value in flatten(state.parts).items()}
+        take_step(experiment, gradients, state, task, [batch], jax.random.key(0))
+        after = flatten(state.parts)
+        moves.append({name: np.asarray(after[name]) - before[name] for name in before})
+    alike, apart = moves
+    factors = {"encoder": 0.0, "classifier": 2.0, "embedder": 1.0, "projection": 1.0}
+    for name, move in alike.items():
+        factor = factors.get(name.split("/")[0], 1.0)
+        np.testing.assert_allclose(apart[name], factor * move, rtol=1e-3, atol=1e-6, err_msg=name)
+    encoder = [name for name in apart if name.startswith("encoder/")]
+    assert encoder
+    assert all(not apart[name].any() for name in encoder), "bit for bit"
+    assert any(alike[name].any() for name in encoder)

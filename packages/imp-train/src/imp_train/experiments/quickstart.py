@@ -43,7 +43,9 @@ SOUND_PROMPTS = ("{}", "the sound of {}", "{} playing", "a recording of {}")
 
 
 def quickstart(data: Path, *, minutes: float = MINUTES, seed: int = 0) -> Experiment:
-    """`data` holds one dataset a corpus and tokenizer.model; `minutes` of training on two cores.
+    """A tiny IMP-MoE over the five sample corpora, for two cores.
+
+    `data` holds one dataset a corpus and tokenizer.model; `minutes` of training on two cores.
 
     Classification takes small batches and many steps, contrast larger ones (IMP section 3.4);
     weights count steps, as five corpora of such unlike sizes would else be one.

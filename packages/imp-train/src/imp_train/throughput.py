@@ -1,0 +1,93 @@
+"""Throughput: examples, tokens and FLOPs a second, MFU, and how long a run still takes."""
+
+import dataclasses
+
+import jax
+
+from imp_model.config import ModelConfig
+from imp_model.costs import forward_flops
+from imp_train.chips import of_kind
+from imp_train.columns import short
+from imp_train.tasks import Variant
+
+# Of a flush's rates in the average: the last few flushes count.
+_NEW = 0.3
+
+
+def step_flops(config: ModelConfig, variant: Variant) -> float:
+    """Of a step's model FLOPs: forward and twice that backward, of embedders, encoder, projections.
+
+    Heads and losses are left out, and so is what rematerialisation computes again: MFU counts what
+    the model needs, not what the machine did.
+    """
+    forward = sum(
+        forward_flops(config, v.modality, v.shape, drop=variant.drop.get(v.modality, 0.0))
+        for v in variant.views
+    )
+    return 3.0 * variant.batch_size * forward
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rates:
+    """A second's worth, smoothed; `mfu` is None where the devices' peak is not known."""
+
+    steps: float
+    examples: float
+    tokens: float
+    mfu: float | None
+
+    def named(self) -> dict[str, float]:
+        """By name, what is known."""
+        return {name: rate for name, rate in dataclasses.asdict(self).items() if rate is not None}
+
+    def __str__(self) -> str:
+        words = f"{short(self.examples)} examples/s, {short(self.tokens)} tokens/s"
+        return words if self.mfu is None else f"{words}, MFU {self.mfu:.1%}"
+
+
+class Throughput:
+    """Counts what steps did between two readings of a clock."""
+
+    def __init__(
+        self, config: ModelConfig, *, now: float, peak: float | None, batches: int = 1
+    ) -> None:
+        """`peak` is of all devices together: FLOPs a second; a step takes so many `batches`."""
+        self._config = config
+        self._batches = batches
+        self._last = now
+        self._peak = peak
+        self._done: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
+        self._rates: tuple[float, ...] | None = None
+        self._costs: dict[str, tuple[int, int, float]] = {}
+
+    def add(self, key: str, variant: Variant) -> None:
+        """A step; `key` is what the variant is known by."""
+        if key not in self._costs:
+            tokens = sum(variant.tokens(self._config).values())
+            flops = step_flops(self._config, variant)
+            self._costs[key] = (variant.batch_size, tokens, flops)
+        examples, tokens, flops = self._costs[key]
+        n = self._batches
+        new = (1, n * examples, n * tokens, n * flops)
+        self._done = tuple(a + b for a, b in zip(self._done, new, strict=True))
+
+    def read(self, now: float) -> Rates | None:
+        """Since the last reading, smoothed; None before anything was done."""
+        seconds = now - self._last
+        if self._done[0] and seconds > 0:
+            new = tuple(count / seconds for count in self._done)
+            old = self._rates or new
+            self._rates = tuple(a + _NEW * (b - a) for a, b in zip(old, new, strict=True))
+            self._last, self._done = now, (0.0, 0.0, 0.0, 0.0)
+        if self._rates is None:
+            return None
+        steps, examples, tokens, flops = self._rates
+        mfu = None if self._peak is None else flops / self._peak
+        return Rates(steps=steps, examples=examples, tokens=tokens, mfu=mfu)
+
+
+def peak_flops() -> float | None:
+    """Of all devices of the run together, None where one's is not known."""
+    chips = [of_kind(device.device_kind) for device in jax.devices()]
+    known = [chip.peak_flops for chip in chips if chip is not None]
+    return sum(known) if len(known) == len(chips) else None
