@@ -112,6 +112,7 @@ def torch_encoder(torch: Any, encoder: Encoder) -> Any:
         layer.weight.data = torch.from_numpy(np.array(scale))
         return layer
 
+    # PyTorch is loaded by name, for it may not be there: its classes have no type here.
     class Block(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self, block: Any) -> None:
             super().__init__()

@@ -41,42 +41,56 @@ RULES: Mapping[str, str | None] = {
 }
 
 
-def make_mesh(
+def mesh_sizes(
     config: ModelConfig,
+    num_devices: int,
     *,
     data: int = 0,
     fsdp: int = 1,
     expert: int = 1,
     model: int = 1,
-    devices: Sequence[jax.Device] | None = None,
-) -> Mesh:
-    """A mesh over `devices` (all there are) that `config` fits; 0 for `data` takes what is left.
+) -> tuple[int, int, int, int]:
+    """Devices along each of AXES, which `config` fits; 0 for `data` takes what is left.
 
     Raises ValueError for sizes that don't make up the devices, or that the model can't be split by.
     """
-    devices = jax.devices() if devices is None else devices
     rest = fsdp * expert * model
     if min(data, fsdp - 1, expert - 1, model - 1) < 0:
         raise ValueError(
             f"mesh data={data} fsdp={fsdp} expert={expert} model={model}: sizes must be at least 1 "
             "(data=0 takes the devices that are left)"
         )
-    if len(devices) % rest or (data or len(devices) // rest) * rest != len(devices):
+    if num_devices % rest or (data or num_devices // rest) * rest != num_devices:
         fits = (
-            f"data={len(devices) // rest} would do"
-            if len(devices) % rest == 0
-            else f"fsdp x expert x model must divide {len(devices)}"
+            f"data={num_devices // rest} would do"
+            if num_devices % rest == 0
+            else f"fsdp x expert x model must divide {num_devices}"
         )
         raise ValueError(
             f"mesh data={data} fsdp={fsdp} expert={expert} model={model} is of "
-            f"{(data or 1) * rest} devices, of {len(devices)} that there are; {fits}"
+            f"{(data or 1) * rest} devices, of {num_devices} that there are; {fits}"
         )
     _check_divides("expert", expert, {"num_experts": config.num_experts}, config.num_moe_layers > 0)
     _check_divides("model", model, {"num_heads": config.num_heads, "mlp": config.mlp}, True)
     _check_divides("fsdp", fsdp, {"width": config.width}, True)
-    sizes = (data or len(devices) // rest, fsdp, expert, model)
+    return (data or num_devices // rest, fsdp, expert, model)
+
+
+def make_mesh(
+    config: ModelConfig, *, devices: Sequence[jax.Device] | None = None, **sizes: int
+) -> Mesh:
+    """A mesh over `devices` (all there are) of `mesh_sizes`; ValueError as there, and for sizes
+    that no axes of a TPU slice's torus make up."""
+    devices = jax.devices() if devices is None else devices
+    found = mesh_sizes(config, len(devices), **sizes)
     # Auto: the compiler carries the shardings from the few constraints that the layers state.
-    return jax.make_mesh(sizes, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
+    try:
+        return jax.make_mesh(found, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
+    except NotImplementedError as error:
+        named = " ".join(f"{axis}={size}" for axis, size in zip(AXES, found, strict=True))
+        raise ValueError(
+            f"mesh {named}: each must be a product of sides of the slice's torus ({error})"
+        ) from error
 
 
 def _check_divides(axis: str, size: int, dims: Mapping[str, int], present: bool) -> None:

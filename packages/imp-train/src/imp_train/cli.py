@@ -1,4 +1,4 @@
-"""The command line: imp-train list | show | run | inspect."""
+"""The command line: imp-train list | show | plan | run | inspect."""
 
 import dataclasses
 import json
@@ -18,7 +18,10 @@ from imp_train.experiments import EXPERIMENTS, make, summary_of
 from imp_train.inspect import digest, inspect
 from imp_train.loop import train
 from imp_train.placement import MeshShape
+from imp_train.plan import page as page_of_plan
+from imp_train.plan import plan
 from imp_train.processes import Processes, is_first, leave
+from imp_train.topology import Topology
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,6 +122,32 @@ class Run(_Chosen):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan(_Chosen):
+    """Compile an experiment for accelerators that are not here: does it fit, what does it cost?"""
+
+    topology: str
+    """A slice of TPUs as v4:8x8x4, v5e:16x16, v5p:… or v6e:…, or GPUs of a node as h200x8."""
+    mesh: MeshShape = dataclasses.field(default_factory=MeshShape)
+    classes: int = 20_000
+    """Labels of each classifier."""
+    cache: Path = Path.home() / ".cache" / "imp" / "plans"
+    """Folder of what was compiled once."""
+
+    def run(self) -> int:
+        experiment = self.make()
+        found = plan(
+            experiment,
+            Topology.parse(self.topology),
+            self.mesh,
+            classes=self.classes,
+            cache=self.cache,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+        print(page_of_plan(found, experiment))
+        return 0 if all(found.fits(program) for program in found.programs) else 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Inspect:
     """Print how far a run has come, what it took, and each task's first and last losses."""
 
@@ -145,6 +174,7 @@ Command = (
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Plan, tyro.conf.subcommand("plan")]
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
 )
 

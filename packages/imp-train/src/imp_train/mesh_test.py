@@ -35,40 +35,34 @@ def experiment(data, name="pictures"):
     return dataclasses.replace(plain, tasks=(task,), checkpoint_every=2)
 
 
-def begin(data, workdir, cache, *, devices, number=1, port=0, **options):
-    """One process for each of `number`, each with so many devices."""
-    env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    told = {"data": str(data), "workdir": str(workdir), "cache": str(cache)} | options
-    return [
-        subprocess.Popen(
-            [sys.executable, __file__, json.dumps(told | {"processes": own})],
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for own in (
-            [{}]
-            if number == 1
-            else [
-                {
-                    "coordinator": f"127.0.0.1:{port}",
-                    "number": number,
-                    "index": index,
-                    "lost_after": 10,
-                }
-                for index in range(number)
-            ]
-        )
-    ]
+@pytest.fixture
+def begin(data, cache):
+    """begin(workdir, …): one process for each of `number`, each with so many devices."""
+    begun = []
+
+    def begin(workdir, *, devices, number=1, port=0, **options):
+        env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        told = {"data": str(data), "workdir": str(workdir), "cache": str(cache)} | options
+        for index in range(number):
+            told["processes"] = {
+                "coordinator": f"127.0.0.1:{port}" if number > 1 else None,
+                "number": number,
+                "index": index,
+                "lost_after": 10,
+            }
+            command = [sys.executable, "-P", "-m", "imp_train.mesh_test", json.dumps(told)]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+            begun.append(subprocess.Popen(command, env=env, text=True, **pipes))
+        return begun[-number:]
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
 
 
 def end(processes, expected=0):
-    try:
-        said = [process.communicate(timeout=WAIT)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    said = [process.communicate(timeout=WAIT)[0] for process in processes]
     for process, text in zip(processes, said, strict=True):
         assert expected is None or process.returncode == expected, text
     return said
@@ -90,13 +84,13 @@ def losses(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_one_process_then_two_on_a_mesh_then_one_come_to_one_end(data, cache, tmp_path, port):
+def test_one_process_then_two_on_a_mesh_then_one_come_to_one_end(data, begin, tmp_path, port):
     one, many = tmp_path / "one", tmp_path / "many"
     made = experiment(data)
     train(made, one, progress=False)
     train(made, many, progress=False, stop_after=2)
     mesh = {"fsdp": 2, "expert": 2, "model": 2}
-    end(begin(data, many, cache, devices=4, number=2, port=port, stop_after=4, mesh=mesh))
+    end(begin(many, devices=4, number=2, port=port, stop_after=4, mesh=mesh))
     train(made, many, progress=False)
     ours, theirs = losses(one), losses(many)
     assert len(ours) == 6
@@ -111,10 +105,8 @@ def test_one_process_then_two_on_a_mesh_then_one_come_to_one_end(data, cache, tm
         np.testing.assert_allclose(value, found[name], atol=2e-3, err_msg=name)
 
 
-def test_a_signal_to_one_stops_all_who_go_on_and_end_when_one_is_killed(
-    data, cache, tmp_path, port
-):
-    processes = begin(data, tmp_path, cache, devices=1, number=2, port=port, for_ever=True)
+def test_a_signal_to_one_stops_all_who_go_on_and_end_when_one_is_killed(begin, tmp_path, port):
+    processes = begin(tmp_path, devices=1, number=2, port=port, for_ever=True)
     wait_for_step(processes[0])
     processes[1].send_signal(signal.SIGTERM)
     said, _ = end(processes)
@@ -123,7 +115,7 @@ def test_a_signal_to_one_stops_all_who_go_on_and_end_when_one_is_killed(
     steps = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert steps[-1] == stopped
 
-    processes = begin(data, tmp_path, cache, devices=1, number=2, port=port, for_ever=True)
+    processes = begin(tmp_path, devices=1, number=2, port=port, for_ever=True)
     wait_for_step(processes[0])
     processes[1].kill()
     said, _ = end(processes, expected=None)
@@ -145,8 +137,8 @@ def test_a_mesh_that_does_not_fit_is_refused(data, tmp_path, mesh, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_batch_that_a_mesh_cannot_share_is_refused(data, cache, tmp_path):
-    (process,) = begin(data, tmp_path / "run", cache, devices=3)
+def test_a_batch_that_a_mesh_cannot_share_is_refused(begin, tmp_path):
+    (process,) = begin(tmp_path / "run", devices=3)
     said = process.communicate(timeout=WAIT)[0]
     assert process.returncode == 2
     assert "a batch of 8 can't be spread over data x fsdp x expert = 3 devices; 6 or 9" in said

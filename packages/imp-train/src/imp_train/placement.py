@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import AbstractMesh, Mesh
 
 from imp_model import sharding
 from imp_model.config import ModelConfig
@@ -79,19 +80,20 @@ class Placement:
         # One process's whole batch is left to the program, which places it itself.
         return jax.tree.map(place, tree) if jax.process_count() > 1 else tree
 
-    def state_specs(self, tree: T) -> T:
-        """The shapes of parameters or moments with the places they will lie in."""
-        return jax.tree.map(
-            lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
-            tree,
-            sharding.shardings(self.mesh, tree),
-        )
-
     def batch_specs(self, tree: Any) -> Any:
         """The shapes of a whole batch with the places they will lie in."""
         return jax.tree.map(
             lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=self._batch), tree
         )
+
+
+def state_specs(mesh: Mesh | AbstractMesh, tree: T) -> T:
+    """The shapes of parameters or moments with the places they would lie in."""
+    return jax.tree.map(
+        lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
+        tree,
+        sharding.shardings(mesh, tree),
+    )
 
 
 def gathered(tree: T) -> T:

@@ -7,6 +7,7 @@ table of where each token went, but no atomic additions, whose order is chance.
 """
 
 import functools
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pltriton
 from jaxtyping import Array, Float, Int
 
+# Pallas gives its references no public type.
+Ref: TypeAlias = Any
 # Half of a multiprocessor's registers, for the sums; the rest is for what is multiplied.
 _REGISTER_BYTES = 128 * 2**10
 # Triton's blocks are powers of two, and its products at least 16 on a side.
@@ -108,15 +111,17 @@ def _block(dim: int, most: int) -> int:
     return min(dim & -dim, most)
 
 
-def _feed_forward(x, token, gates, up, down, out, *, wide, deep):  # type: ignore[no-untyped-def]
+def _feed_forward(
+    x: Ref, token: Ref, gates: Ref, up: Ref, down: Ref, out: Ref, *, wide: int, deep: int
+) -> None:
     d, f = up.shape
     rows = token[...]
     spans = [pl.ds(start, wide) for start in range(0, d, wide)]
 
-    def add_columns(k, sums):  # type: ignore[no-untyped-def]
+    def add_columns(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
         columns = pl.ds(k * deep, deep)
 
-        def add_product(i, hidden):  # type: ignore[no-untyped-def]
+        def add_product(i: Array, hidden: Array) -> Array:
             span = pl.ds(i * wide, wide)
             return hidden + jnp.dot(
                 x[rows, span], up[span, columns], preferred_element_type=jnp.float32
@@ -136,10 +141,10 @@ def _feed_forward(x, token, gates, up, down, out, *, wide, deep):  # type: ignor
         out[:, span] = (total * gates[...][:, None]).astype(out.dtype)
 
 
-def _combine(slots, held, out):  # type: ignore[no-untyped-def]
+def _combine(slots: Ref, held: Ref, out: Ref) -> None:
     columns = jnp.arange(out.shape[1])[None, :]
 
-    def add_expert(expert, total):  # type: ignore[no-untyped-def]
+    def add_expert(expert: Array, total: Array) -> Array:
         row = held[:, expert][:, None]
         mask = jnp.broadcast_to(row >= 0, out.shape)
         rows = pltriton.load(slots.at[jnp.maximum(row, 0), columns], mask=mask, other=0.0)

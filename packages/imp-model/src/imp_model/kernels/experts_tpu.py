@@ -10,6 +10,7 @@ some 230 slots an expert (TPU v4: 275 TFLOP/s to 1.2 TB/s). VMEM decides how man
 """
 
 import functools
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Int
 
+# Pallas gives its references no public type.
+Ref: TypeAlias = Any
 # What Mosaic allots by default, of TPU v4's 16 MiB too, less what it needs for itself.
 VMEM_BYTES = 15 * 2**20
 _LANES = 128
@@ -109,7 +112,20 @@ def vmem_bytes(groups: int, tile: int, n: int, d: int, c: int, itemsize: int) ->
     return tokens + weights + slots + hidden + routing + tables
 
 
-def _kernel(x, token, gates, up, down, out, taken, partial, total, *, groups, c):  # type: ignore[no-untyped-def]
+def _kernel(
+    x: Ref,
+    token: Ref,
+    gates: Ref,
+    up: Ref,
+    down: Ref,
+    out: Ref,
+    taken: Ref,
+    partial: Ref,
+    total: Ref,
+    *,
+    groups: int,
+    c: int,
+) -> None:
     expert, tile = pl.program_id(1), pl.program_id(2)
     last = tile == pl.num_programs(2) - 1
     n = x.shape[1]

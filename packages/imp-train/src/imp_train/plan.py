@@ -1,0 +1,338 @@
+"""Plan: what a step would cost on accelerators that are not here, before anyone pays for them.
+
+For TPUs the run's own programs are compiled by libtpu, whose word on memory and exchanges is what
+it would do; for GPUs the same is reckoned by formula.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh, AxisType, Mesh
+
+from imp_data.stores.atomic import write_file
+from imp_model import sharding
+from imp_model.config import ModelConfig
+from imp_model.costs import activation_bytes
+from imp_model.model import Model
+from imp_train import optimizer
+from imp_train.columns import aligned, short
+from imp_train.compile import lower
+from imp_train.config import Experiment
+from imp_train.inputs import Choice
+from imp_train.optimizer import Parts
+from imp_train.placement import MeshShape, Placement, state_specs
+from imp_train.step import parts_of, signature
+from imp_train.throughput import step_flops
+from imp_train.topology import Topology
+from imp_train.traffic import traffic
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Program:
+    """One signature's gradients on one chip: bytes, and what it sends. `failed` is what the
+    compiler said where it gave up."""
+
+    shares: tuple[str, ...]
+    """The variants of tasks that it serves."""
+    flops: float
+    own: float
+    """Of its arguments, what is resident anyhow: the parameters."""
+    arguments: float = 0.0
+    outputs: float = 0.0
+    temporaries: float = 0.0
+    sent: dict[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    failed: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.shares[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`resident` is what lies on a chip throughout: parameters and moments of every part."""
+
+    topology: Topology
+    mesh: dict[str, int]
+    compiled: bool
+    parameters: int
+    resident: float
+    programs: tuple[Program, ...]
+
+    def peak(self, program: Program) -> float:
+        """Bytes on a chip while the program runs: gradients and inputs beside what is resident."""
+        beside = program.arguments - program.own
+        return self.resident + beside + program.outputs + program.temporaries
+
+    def fits(self, program: Program) -> bool:
+        return program.failed is None and self.peak(program) <= self.topology.chip.memory
+
+    def seconds(self, program: Program) -> dict[str, float]:
+        """The roofline: none of these can be done faster, and a step takes at least the longest."""
+        chip = self.topology.chip
+        # The state is read and written by the update; temporaries are written and read.
+        moved = 2 * self.resident + 2 * program.outputs + 2 * program.temporaries
+        return {
+            "compute": program.flops / chip.peak_flops,
+            "memory": moved / chip.memory_rate,
+            "links": sum(size for _, size in program.sent.values()) / chip.link_rate,
+        }
+
+
+def plan(
+    experiment: Experiment,
+    topology: Topology,
+    shape: MeshShape,
+    *,
+    classes: int,
+    cache: Path,
+    say: Callable[[str], None],
+) -> Plan:
+    """Every signature's program, compiled for `topology` or reckoned.
+
+    `classes` is the number of each classifier's labels. What was compiled once is read from
+    `cache`. Raises ValueError for a mesh that the topology or the model doesn't fit.
+    """
+    config, chips = experiment.model, topology.num_chips
+    mesh: Mesh | AbstractMesh
+    if topology.torus is None:
+        sizes = sharding.mesh_sizes(config, chips, **dataclasses.asdict(shape))
+        types = (AxisType.Auto,) * len(sizes)
+        mesh, placement = AbstractMesh(sizes, sharding.AXES, axis_types=types), None
+    else:
+        placement = Placement(config, shape, devices=topology.devices())
+        mesh = placement.mesh
+    parts, moments = _state(experiment, mesh, classes)
+    programs = []
+    for choice, shares in _signatures(experiment):
+        taken = {name: parts[name] for name in parts_of(config, choice.task)}
+        own = _on_a_chip(taken)
+        if placement is None:
+            found = _reckoned(config, choice, taken, mesh)
+        else:
+            placement.check_batch(choice.key, choice.variant.batch_size)
+            say(f"{choice.key}: tracing")
+            lowered = lower(experiment, parts, choice, placement)
+            found = _kept(cache, topology, lowered.as_text())
+            if not found:
+                say(f"{choice.key}: compiling for {chips} x {topology.chip.kind}")
+                found = _compiled(lowered)
+                _keep(cache, topology, lowered.as_text(), found)
+        flops = _flops(experiment, choice) / chips
+        programs.append(Program(shares=shares, flops=flops, own=own, **found))
+    return Plan(
+        topology=topology,
+        mesh={axis: int(size) for axis, size in mesh.shape.items()},
+        compiled=placement is not None,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(parts)),
+        resident=_on_a_chip((parts, moments)),
+        programs=tuple(programs),
+    )
+
+
+def _signatures(experiment: Experiment) -> Iterator[tuple[Choice, tuple[str, ...]]]:
+    """One choice of each signature, and the keys of all that share it."""
+    found: dict[tuple[Any, ...], list[Choice]] = {}
+    for task in experiment.tasks:
+        for variant in task.variants:
+            key = signature(experiment.model, task, variant)
+            found.setdefault(key, []).append(Choice(task, variant))
+    for choices in found.values():
+        yield choices[0], tuple(choice.key for choice in choices)
+
+
+def _state(
+    experiment: Experiment, mesh: Mesh | AbstractMesh, classes: int
+) -> tuple[Parts, optimizer.Moments]:
+    """Shapes of parameters and moments, with their places."""
+    named = {task.objective.classifier for task in experiment.tasks} - {None}
+    model = Model.abstract(
+        experiment.model,
+        pairs=experiment.pairs,
+        classifiers=dict.fromkeys(sorted(filter(None, named)), classes),
+    )
+    parts = dict(model.parts)
+    moments = jax.eval_shape(lambda parts: optimizer.init(experiment.optimizer, parts), parts)
+    return state_specs(mesh, parts), state_specs(mesh, moments)
+
+
+def _on_a_chip(tree: Any) -> float:
+    return float(
+        sum(
+            math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+            for leaf in jax.tree.leaves(tree)
+        )
+    )
+
+
+def _flops(experiment: Experiment, choice: Choice) -> float:
+    """Of a whole step, what rematerialisation computes again included where it is everything."""
+    again = 4 / 3 if experiment.model.remat == "full" else 1.0
+    return again * step_flops(experiment.model, choice.variant)
+
+
+def _kept(cache: Path, topology: Topology, program: str) -> dict[str, Any]:
+    path = _place(cache, topology, program)
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def _keep(cache: Path, topology: Topology, program: str, found: dict[str, Any]) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    write_file(_place(cache, topology, program), json.dumps(found).encode())
+
+
+def _place(cache: Path, topology: Topology, program: str) -> Path:
+    compiler = importlib.metadata.version("libtpu")
+    text = "\n".join([topology.name, jax.__version__, compiler, program])
+    return cache / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+def _compiled(lowered: jax.stages.Lowered) -> dict[str, Any]:
+    """A program's bytes on a chip and its traffic, as the compiler tells them."""
+    began = time.perf_counter()
+    try:
+        program = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        used = re.search(r"Used (\S+) of (\S+) hbm", str(error))
+        return {"failed": f"needs {used[1]} of {used[2]}" if used else "runs out of memory"}
+    memory = program.memory_analysis()
+    assert memory is not None
+    sent = traffic(program.as_text() or "")
+    return {
+        "arguments": memory.argument_size_in_bytes,
+        "outputs": memory.output_size_in_bytes,
+        "temporaries": memory.temp_size_in_bytes + memory.generated_code_size_in_bytes,
+        "sent": {kind: (own.count, own.bytes) for kind, own in sent.items()},
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _reckoned(
+    config: ModelConfig, choice: Choice, taken: Parts, mesh: Mesh | AbstractMesh
+) -> dict[str, Any]:
+    """The same by formula: activations and exchanges, layer by layer."""
+    sizes, variant = mesh.shape, choice.variant
+    spread = math.prod(sizes[axis] for axis in sharding.BATCH)
+    examples = -(-variant.batch_size // spread)
+    tokens = {m: n // variant.batch_size for m, n in variant.tokens(config).items()}
+    kept = sum(activation_bytes(config, n, remat=config.remat) for n in tokens.values())
+    own = _on_a_chip(taken)
+    item = 2 if config.dtype == "bfloat16" else 4
+    sent: dict[str, tuple[int, float]] = {}
+    if sizes["data"] > 1:
+        sent["all-reduce"] = (1, 2 * own * (sizes["data"] - 1) / sizes["data"])
+    if sizes["fsdp"] > 1:
+        # Gathered forward and backward, in the model's type; gradients scattered in float32.
+        gathered = own * (sizes["fsdp"] - 1)
+        passes = 3 if config.remat == "full" else 2
+        sent["all-gather"] = (passes, passes * gathered * item / 4)
+        sent["reduce-scatter"] = (1, gathered)
+    if sizes["expert"] > 1 and config.num_moe_layers:
+        exchanges = (6 if config.remat == "full" else 4) * config.num_moe_layers
+        slots = sum(config.capacity(n) * config.num_experts for n in tokens.values()) * examples
+        share = (sizes["expert"] - 1) / sizes["expert"]
+        sent["all-to-all"] = (exchanges, exchanges * slots * config.width * item * share)
+    return {
+        "arguments": own,
+        "outputs": own,
+        "temporaries": float(kept * examples / sizes["model"]),
+        "sent": sent,
+    }
+
+
+def page(found: Plan, experiment: Experiment) -> str:
+    """What was found, in one screen, and what would make it fit where it does not."""
+    chip, t = found.topology.chip, found.topology
+    mesh = " x ".join(f"{axis} {size}" for axis, size in found.mesh.items() if size > 1) or "one"
+    how = "compiled by libtpu" if found.compiled else "reckoned by formula, not compiled"
+    lines = aligned(
+        [
+            ("experiment", f"{experiment.name}, {short(found.parameters)} parameters"),
+            ("topology", f"{t.name}: {t.num_chips} x {chip.kind} of {_gib(chip.memory)}; {how}"),
+            ("mesh", mesh),
+            ("resident", f"{_gib(found.resident)} a chip: parameters and moments of all parts"),
+        ]
+    )
+    rows = [
+        ("program", "temporaries", "gradients", "peak", "fits", "FLOPs", "sent", "a step takes")
+    ]
+    for program in found.programs:
+        if program.failed is not None:
+            rows.append((program.name, "", "", program.failed, "NO", "", "", ""))
+            continue
+        seconds = found.seconds(program)
+        slowest = max(seconds, key=lambda name: seconds[name])
+        rows.append(
+            (
+                program.name,
+                _gib(program.temporaries),
+                _gib(program.outputs),
+                _gib(found.peak(program)),
+                "yes" if found.fits(program) else "NO",
+                short(program.flops),
+                _gib(sum(size for _, size in program.sent.values())),
+                f">= {seconds[slowest]:.3g} s ({slowest})",
+            )
+        )
+    lines += ["", "a chip, for each program:", *aligned(rows, right="<>>><>><")]
+    lines += ["", *_exchange_lines(found)]
+    others = [(p.name, ", ".join(p.shares[1:])) for p in found.programs if len(p.shares) > 1]
+    if others:
+        lines += ["", "the same programs serve:", *aligned(others)]
+    failing = [program for program in found.programs if not found.fits(program)]
+    lines += ["", *_verdict(found, experiment, failing)]
+    return "\n".join(lines)
+
+
+def _exchange_lines(found: Plan) -> list[str]:
+    rows = [("exchanges", "kind", "times", "a chip sends")]
+    for program in found.programs:
+        for number, (kind, (count, size)) in enumerate(program.sent.items()):
+            rows.append(("" if number else program.name, kind, f"{count:,}", _gib(size)))
+    return aligned(rows, right="<<>>") if len(rows) > 1 else ["nothing is exchanged"]
+
+
+def _verdict(found: Plan, experiment: Experiment, failing: list[Program]) -> list[str]:
+    """In words, with the changes that would help, the cheapest first."""
+    memory = found.topology.chip.memory
+    if not failing:
+        largest = max(found.programs, key=found.peak)
+        return [f"It fits: at most {_gib(found.peak(largest))} of {_gib(memory)} ({largest.name})."]
+    names = ", ".join(program.name for program in failing)
+    lines = [f"It does NOT fit: {names}. What would help:"]
+    if found.resident > memory / 2:
+        factor = math.ceil(found.resident / (memory / 2))
+        fsdp = found.mesh["fsdp"] * 2 ** math.ceil(math.log2(max(2, factor)))
+        lines.append(
+            f"  - --mesh.fsdp {fsdp}: parameters and moments take {_gib(found.resident)} of a chip"
+        )
+    if experiment.model.remat != "full":
+        lines.append(f"  - remat='full' in place of {experiment.model.remat!r}, a third more FLOPs")
+    over = [p for p in failing if p.failed is None]
+    room = memory - found.resident - max((p.outputs for p in over), default=0.0)
+    if over and room > 0:
+        times = math.ceil(max(p.temporaries + p.arguments - p.own for p in over) / room)
+        if times > 1:
+            lines.append(
+                f"  - accumulate={2 ** math.ceil(math.log2(times))} with batches as much smaller "
+                "(a contrastive loss then sees fewer negatives)"
+            )
+    lines.append(f"  - more chips than {found.topology.num_chips}, or chips of more memory")
+    return lines
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:,.2f} GiB"
