@@ -60,7 +60,8 @@ class Metrics:
         self._pending.append((step, choice, values))
         if self._throughput is not None:
             self._throughput.add(choice.key, choice.variant)
-        self._bar.update()
+        # A mixed step has several records.
+        self._bar.update(step + 1 - self._bar.n)
 
     def flush(self) -> list[Seen]:
         """Writes what is pending, and returns it in order."""

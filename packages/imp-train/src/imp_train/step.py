@@ -93,8 +93,44 @@ def take_step(
         grads, norm, controls = optimizer.accumulated(config, [own for own, _, _ in found], losses)
         metrics = metrics | {"grad_norm": norm, "skipped": ~controls[1], "loss": _mean(losses)}
     del found
+    return metrics | {"rate": _move(experiment, state, grads, controls)}
+
+
+def take_mixed_step(
+    experiment: Experiment,
+    gradients: Sequence[Gradients],
+    state: TrainState,
+    tasks: Sequence[Task],
+    batches: Sequence[Batch],
+    key: Array,
+) -> list[dict[str, Any]]:
+    """One update from a batch of each task, the mean of their gradients (IMP section 3.1's mixed
+    mini-batches): every part that some task uses moves. Each batch has metrics of its own."""
+    found = []
+    for number, (own, task, batch) in enumerate(zip(gradients, tasks, batches, strict=True)):
+        parts = {name: state.parts[name] for name in parts_of(experiment.model, task)}
+        drawn = jax.random.fold_in(key, number) if number else key
+        found.append(own(parts, batch.inputs, targets_of(task, batch), drawn))
+    losses = [metrics["loss"] for _, _, metrics in found]
+    grads, norm, controls = optimizer.accumulated(
+        experiment.optimizer, [own for own, _, _ in found], losses
+    )
+    rate = _move(experiment, state, grads, controls)
+    # A step is skipped or counted once.
+    once = [~controls[1], *([np.bool_(False)] * (len(found) - 1))]
+    return [
+        metrics | {"grad_norm": norm, "skipped": skipped, "rate": rate}
+        for (_, _, metrics), skipped in zip(found, once, strict=True)
+    ]
+
+
+def _move(
+    experiment: Experiment, state: TrainState, grads: Parts, controls: tuple[Array, Array]
+) -> np.float32:
+    """Updates the parts that have gradients; the step's learning rate."""
+    config = experiment.optimizer
     rate = optimizer.learning_rate(config, state.step, experiment.steps)
-    for name in names:
+    for name in grads:
         state.parts[name], state.moments[name] = optimizer.update(
             config,
             state.parts[name],
@@ -104,7 +140,7 @@ def take_step(
             *controls,
         )
     state.step += 1
-    return metrics | {"rate": np.float32(rate)}
+    return np.float32(rate)
 
 
 @jax.jit
