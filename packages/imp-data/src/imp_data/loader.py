@@ -1,7 +1,7 @@
 """Loader: a dataset on disk -> batches, in an order that can stop, resume and spread over hosts.
 
 The batch of a step is a pure function of (dataset, seed, step): a position is a number. Hosts take
-slices of one global batch, so their number may change between a stop and a resume; processes take
+shards of one global batch, so their number may change between a stop and a resume; processes take
 whole steps, so theirs changes nothing. Nothing is held for each example: what a loader costs to
 open and to keep grows with the number of shards.
 """
@@ -51,18 +51,19 @@ class Loader:
         texts: TextsFrom = "caption",
         prompts: Sequence[str] = (),
         labels: LabelsAs = "index",
-        host_index: int = 0,
-        num_hosts: int = 1,
+        shards: tuple[int, ...] = (0,),
+        num_shards: int = 1,
         num_workers: int = 0,
         prefetch: int = 2,
     ) -> None:
-        """`batch_size` counts all hosts' examples. At most one view a modality.
+        """`batch_size` counts all hosts' examples; this one's are the `shards` of its `num_shards`
+        equal parts. At most one view a modality.
 
         `texts` says whether a TextView shows a caption or the label's name, `prompts` the phrases
         around it, such as "an icon of {}". `labels` says how Batch.labels come. `num_workers`
         processes make the batches of `batches`, each `prefetch` ahead; with 0 a thread does.
         Raises ValueError for a view that isn't stored, a missing split, text without a tokenizer,
-        hosts that don't divide the batch.
+        shards that don't divide the batch.
         """
         dataset.check_split(split)
         if num_workers < 0:
@@ -87,8 +88,8 @@ class Loader:
         self._order = HostOrder(
             shuffle=Shuffle(num_examples=self.num_examples, seed=_stream(seed, _ORDER)),
             batch_size=batch_size,
-            host_index=host_index,
-            num_hosts=num_hosts,
+            shards=shards,
+            num_shards=num_shards,
         )
         self._examples = dataset.examples(split)
         self._rows: dict[View, Rows] = {}
@@ -105,7 +106,7 @@ class Loader:
         self._open: weakref.WeakSet[Batches] = weakref.WeakSet()
 
     def batch(self, step: int) -> Batch:
-        """This host's slice of the global batch at `step`, which is at least 0."""
+        """This host's shards of the global batch at `step`, which is at least 0."""
         positions, index = self._order(step)
         examples = self._read_examples(index)
         words = named = None

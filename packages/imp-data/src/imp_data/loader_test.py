@@ -59,7 +59,7 @@ def test_hosts_together_are_one_host(dataset, tokenizer, hosts, step, seed):
     }
     whole = loader(dataset, **options).batch(step)
     parts = [
-        loader(dataset, host_index=host, num_hosts=hosts, **options).batch(step)
+        loader(dataset, shards=(host,), num_shards=hosts, **options).batch(step)
         for host in range(hosts)
     ]
     for key, array in whole.inputs.items():
@@ -89,7 +89,7 @@ def test_stops_and_hosts_lose_and_repeat_nothing(dataset, segments, share, seed)
     seen, shown, step = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
     for num_hosts, steps in segments:
         hosts = [
-            loader(dataset, host_index=host, num_hosts=num_hosts, **options)
+            loader(dataset, shards=(host,), num_shards=num_hosts, **options)
             for host in range(num_hosts)
         ]
         for number in range(step, step + steps):
@@ -165,8 +165,8 @@ def test_closing_ends_the_thread_and_an_error_arrives(dataset):
         ({"views": []}, "one a modality"),
         ({"views": [VIEW, ImageView(size=5)]}, "one a modality"),
         ({"split": "dev"}, "has no split 'dev'; it has train"),
-        ({"num_hosts": 4}, "multiple of 4 hosts"),
-        ({"host_index": 1}, "host_index 1 must be within 0 and 0"),
+        ({"num_shards": 4}, "multiple of 4 shards"),
+        ({"shards": (1,)}, r"shards \(1,\) must be one or more within 0 and 0"),
         ({"num_workers": -1}, "num_workers -1 must be at least 0"),
     ],
 )

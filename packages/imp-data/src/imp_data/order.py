@@ -55,40 +55,42 @@ class Shuffle:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HostOrder:
-    """The examples that one host sees at a step: its slice of the global batch's positions.
+    """The examples that one host sees at a step: its shards of the global batch's positions.
 
-    Step s of all hosts together is positions s * batch_size and on, so that their number changes
-    nothing but who holds what.
+    Step s of all hosts together is positions s * batch_size and on, cut into `num_shards` equal
+    runs: how many hosts there are, and which hold what, changes nothing else. Several hosts may
+    hold one shard, and a host's need not be neighbours.
     """
 
     shuffle: Shuffle
     batch_size: int
-    host_index: int = 0
-    num_hosts: int = 1
+    shards: tuple[int, ...] = (0,)
+    num_shards: int = 1
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.num_hosts < 1 or self.batch_size % self.num_hosts:
+        if self.batch_size < 1 or self.num_shards < 1 or self.batch_size % self.num_shards:
             raise ValueError(
-                f"batch_size {self.batch_size} must be a multiple of {self.num_hosts} hosts"
+                f"batch_size {self.batch_size} must be a multiple of {self.num_shards} shards"
             )
-        if not 0 <= self.host_index < self.num_hosts:
+        if not self.shards or not all(0 <= shard < self.num_shards for shard in self.shards):
             raise ValueError(
-                f"host_index {self.host_index} must be within 0 and {self.num_hosts - 1}"
+                f"shards {self.shards} must be one or more within 0 and {self.num_shards - 1}"
             )
 
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [b / hosts] positions and the examples there. Raises ValueError for step < 0."""
+        """int64 [b / num_shards * shards] positions and the examples there. Raises ValueError for
+        step < 0."""
         if step < 0:
             raise ValueError(f"step {step} must be at least 0")
-        steps = max(1, _BLOCK // (self.batch_size // self.num_hosts))
+        steps = max(1, _BLOCK // (self.batch_size // self.num_shards * len(self.shards)))
         positions, examples = _shuffled(self, step // steps * steps, steps)
         return positions[step % steps].copy(), examples[step % steps].copy()
 
 
 @functools.lru_cache(maxsize=32)
 def _shuffled(order: HostOrder, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """So many steps' positions and examples, int64 [count, b / hosts] each."""
-    own = order.batch_size // order.num_hosts
-    steps = np.arange(step, step + count)[:, None]
-    positions = steps * order.batch_size + order.host_index * own + np.arange(own)
+    """So many steps' positions and examples, int64 [count, the host's] each."""
+    own = order.batch_size // order.num_shards
+    rows = (np.array(order.shards)[:, None] * own + np.arange(own)).reshape(-1)
+    positions = np.arange(step, step + count)[:, None] * order.batch_size + rows
     return positions, order.shuffle(positions.reshape(-1)).reshape(positions.shape)

@@ -58,7 +58,7 @@ def test_any_stops_on_any_hosts_are_one_uninterrupted_run(run, seed):
     seen, step = [], first
     for num_hosts, steps in segments:
         orders = [
-            HostOrder(shuffle=shuffle, batch_size=batch_size, host_index=host, num_hosts=num_hosts)
+            HostOrder(shuffle=shuffle, batch_size=batch_size, shards=(host,), num_shards=num_hosts)
             for host in range(num_hosts)
         ]
         for number in range(step, step + steps):
@@ -77,6 +77,15 @@ def test_any_stops_on_any_hosts_are_one_uninterrupted_run(run, seed):
         assert len(np.unique(rest)) == len(rest)
 
 
+def test_a_host_may_hold_shards_that_are_no_neighbours():
+    """As the chips of a TPU host lie in a mesh's rows; two hosts may share a shard."""
+    shuffle = Shuffle(num_examples=100, seed=3)
+    whole = HostOrder(shuffle=shuffle, batch_size=12)(7)[1].reshape(6, 2)
+    own = HostOrder(shuffle=shuffle, batch_size=12, shards=(1, 4, 5), num_shards=6)(7)
+    assert (own[1] == whole[[1, 4, 5]].reshape(-1)).all()
+    assert (own[0] == 84 + np.array([2, 3, 8, 9, 10, 11])).all()
+
+
 @pytest.mark.parametrize("count", [2**32 + 1, 2**33, 10**12 + 39])
 def test_billions_of_examples_are_as_far_apart_as_thousands(count):
     """Of one epoch, places next to each other and all over: no example twice, none out of range."""
@@ -93,8 +102,8 @@ def test_billions_of_examples_are_as_far_apart_as_thousands(count):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_hosts": 4}, "multiple of 4 hosts"),
-        ({"host_index": 1}, "host_index 1 must be within 0 and 0"),
+        ({"num_shards": 4}, "multiple of 4 shards"),
+        ({"shards": (1,)}, r"shards \(1,\) must be one or more within 0 and 0"),
         ({"batch_size": 0}, "batch_size 0 must be"),
     ],
 )

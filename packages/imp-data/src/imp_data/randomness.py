@@ -43,3 +43,11 @@ def uniform(keys: np.ndarray, stream: int) -> np.ndarray:
 def below(keys: np.ndarray, stream: int, bounds: np.ndarray) -> np.ndarray:
     """int64 [b], each within 0 .. bounds - 1."""
     return np.minimum((uniform(keys, stream) * bounds).astype(np.int64), bounds - 1)
+
+
+def of_rows(rows: np.ndarray) -> np.ndarray:
+    """int [b, n] -> uint64 [b]: equal where rows are, else as good as never."""
+    found = np.zeros(len(rows), np.uint64)
+    for column in rows.T:
+        found = mix(found ^ column.astype(np.uint64), 1)
+    return found

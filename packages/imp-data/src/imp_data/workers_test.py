@@ -194,7 +194,7 @@ def test_killed_at_any_step_and_resumed_on_other_hosts_the_union_is_exact(greys,
         lines += process.stdout.readlines()
     seen = [json.loads(line) for line in lines if line.endswith("\n")]
     assert 0 < len(seen) <= steps
-    hosts = [loader(greys, host_index=host, num_hosts=num_hosts) for host in range(num_hosts)]
+    hosts = [loader(greys, shards=(host,), num_shards=num_hosts) for host in range(num_hosts)]
     for step in range(len(seen), steps):
         seen.append([i for host in hosts for i in host.batch(step).index.tolist()])
     assert seen == [loader(greys).batch(step).index.tolist() for step in range(steps)]

@@ -11,7 +11,7 @@ such a mesh, or inside a `jax.shard_map`, nothing here does anything.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
 from imp_model.config import ModelConfig
+
+T = TypeVar("T")
 
 AXES = ("data", "fsdp", "expert", "model")
 BATCH = ("data", "fsdp", "expert")
@@ -171,6 +173,20 @@ def split(joined: Array, sizes: Sequence[int], dim: int = 0) -> list[Array]:
 def constrain(x: Array, axes: Sequence[str | None]) -> Array:
     """`x` laid out by its logical axes."""
     return x if current() is None else jax.lax.with_sharding_constraint(x, spec(axes))
+
+
+def as_parameters(tree: T) -> T:
+    """Gradients, or whatever has parameters' logical axes, laid out as those are."""
+
+    def lay(x: Any) -> Any:
+        return x.replace(constrain(x[...], x.out_sharding)) if isinstance(x, nnx.Variable) else x
+
+    return jax.tree.map(lay, tree, is_leaf=lambda x: isinstance(x, nnx.Variable))
+
+
+def whole(tree: T) -> T:
+    """Every array on every device."""
+    return jax.tree.map(lambda x: constrain(x, (None,) * x.ndim), tree)
 
 
 def at_use(param: nnx.Param, dtype: jnp.dtype | None = None) -> Array:

@@ -4,8 +4,6 @@ import copy
 import json
 from pathlib import Path
 
-import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from imp_data.stores.atomic import write_file
@@ -45,7 +43,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def restore(self, state: TrainState) -> TrainState:
-        """The latest save in `state`'s structure, or `state` itself if there is none."""
+        """The latest save, laid out as `state` is; or `state` itself if there is none."""
         step = self._manager.latest_step()
         if step is None:
             return state
@@ -56,14 +54,7 @@ class Checkpoints:
             ),
         )
         progress = saved["progress"]
-        # Orbax commits arrays to a device, and programs lowered from committed arrays are others
-        # than a fresh run's: a restart would compile everything again. (`jnp.array` would compile a
-        # copy for each shape.)
-        arrays = {
-            name: jax.device_put(np.asarray(value), may_alias=False)
-            for name, value in saved["state"].items()
-        }
-        restored = state.with_arrays(arrays)
+        restored = state.with_arrays(saved["state"])
         restored.step = progress["step"]
         restored.positions = dict(progress["positions"])
         restored.skipped = progress["skipped"]

@@ -17,6 +17,8 @@ from imp_train.describe import describe, layers_of, page
 from imp_train.experiments import EXPERIMENTS, make, summary_of
 from imp_train.inspect import digest, inspect
 from imp_train.loop import train
+from imp_train.placement import MeshShape
+from imp_train.processes import Processes, is_first, leave
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,11 +89,22 @@ class Run(_Chosen):
     """Bundle to start from, as `imp-model warm-start` or `upcycle` or another run wrote it."""
     workers: int = 0
     """Processes that make the batches; a thread of this one without."""
+    mesh: MeshShape = dataclasses.field(default_factory=MeshShape)
+    processes: Processes = dataclasses.field(default_factory=Processes)
 
     def run(self) -> int:
+        self.processes.join()
         experiment = dataclasses.replace(self.make(), init_from=self.init_from)
         use_persistent_cache(self.cache or self.workdir / "compiled")
-        summary = train(experiment, self.workdir, num_workers=self.workers)
+        summary = train(
+            experiment,
+            self.workdir,
+            progress=is_first(),
+            num_workers=self.workers,
+            mesh=self.mesh,
+        )
+        if not is_first():
+            return 0
         s = summary.seconds
         print(
             f"step {summary.step} of {experiment.steps} in {s['total']:.0f} s: "
@@ -149,6 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"imp-train: {error}", file=sys.stderr)
+        if isinstance(error, ConnectionError):
+            leave(2)
         return 2
 
 

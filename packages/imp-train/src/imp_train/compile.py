@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from imp_train.config import Experiment
 from imp_train.inputs import Choice
+from imp_train.optimizer import Parts
+from imp_train.placement import Placement
 from imp_train.state import TrainState
 from imp_train.step import make_gradients, parts_of, signature, target_specs
 
@@ -28,7 +31,12 @@ class CompiledSteps:
     """Lowers on the calling thread, compiles in others; `steps[choice]` waits for its program."""
 
     def __init__(
-        self, experiment: Experiment, state: TrainState, choices: Sequence[Choice], workers: int = 1
+        self,
+        experiment: Experiment,
+        state: TrainState,
+        choices: Sequence[Choice],
+        placement: Placement,
+        workers: int = 1,
     ) -> None:
         self.seconds = 0.0
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="compile")
@@ -37,7 +45,7 @@ class CompiledSteps:
         for choice in choices:
             key = signature(experiment.model, choice.task, choice.variant)
             if key not in self._programs:
-                lowered = self._lower(experiment, state, choice)
+                lowered = lower(experiment, state.parts, choice, placement)
                 self._programs[key] = self._pool.submit(self._compile, lowered)
 
     def __getitem__(self, choice: Choice) -> Any:
@@ -55,16 +63,19 @@ class CompiledSteps:
         self.seconds += time.perf_counter() - start
         return program
 
-    def _lower(self, experiment: Experiment, state: TrainState, choice: Choice) -> Any:
-        task, variant = choice.task, choice.variant
-        inputs = {
-            v.modality: jax.ShapeDtypeStruct((variant.batch_size, *v.shape), v.dtype)
-            for v in variant.views
-        }
-        names = parts_of(experiment.model, task)
+
+def lower(
+    experiment: Experiment, parts: Parts, choice: Choice, placement: Placement
+) -> jax.stages.Lowered:
+    """The program of a choice's gradients for `parts`, placed arrays or their shapes."""
+    task, variant = choice.task, choice.variant
+    inputs = {
+        v.modality: jax.ShapeDtypeStruct((variant.batch_size, *v.shape), v.dtype)
+        for v in variant.views
+    }
+    with jax.set_mesh(placement.mesh):
         return make_gradients(experiment, task, variant).lower(
-            {name: state.parts[name] for name in names},
-            inputs,
-            target_specs(task, variant, state.parts),
-            jax.eval_shape(lambda: jax.random.key(0)),
+            {name: parts[name] for name in parts_of(experiment.model, task)},
+            *placement.batch_specs((inputs, target_specs(task, variant, parts))),
+            jax.ShapeDtypeStruct((3,), np.uint32),
         )

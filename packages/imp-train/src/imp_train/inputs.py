@@ -123,9 +123,16 @@ class Inputs:
     """Batches in the schedule's order from any step; `positions` say where each loader stands."""
 
     def __init__(
-        self, experiment: Experiment, datasets: Mapping[str, Dataset], *, num_workers: int = 0
+        self,
+        experiment: Experiment,
+        datasets: Mapping[str, Dataset],
+        *,
+        num_workers: int = 0,
+        shards: tuple[int, ...] = (0,),
+        num_shards: int = 1,
     ) -> None:
-        """`num_workers` processes make the batches of all tasks; with 0 a thread does."""
+        """`num_workers` processes make the batches of all tasks; with 0 a thread does. `shards` of
+        each batch's `num_shards` parts are this host's."""
         self.schedule = Schedule(experiment, datasets)
         self._prefetch = 2 if num_workers else 4
         ahead = self._prefetch * max(1, num_workers) + experiment.log_every
@@ -154,6 +161,8 @@ class Inputs:
                 texts=getattr(objective, "texts", "caption"),
                 prompts=getattr(objective, "prompts", ()),
                 labels=objective.labels_as,
+                shards=shards,
+                num_shards=num_shards,
             )
 
     def batches(self, start: int, positions: Mapping[str, int]) -> "ScheduledBatches":

@@ -1,12 +1,12 @@
 """The AGD loop (IMP, Algorithm 1): sample a task, take one step on it alone, repeat."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -25,6 +25,8 @@ from imp_train.config import Experiment, to_json
 from imp_train.inputs import Inputs, load_datasets
 from imp_train.inspect import add_session
 from imp_train.metrics import Metrics
+from imp_train.placement import MeshShape, Placement, gathered
+from imp_train.processes import any_of_them, is_first, wait_for_all
 from imp_train.state import TrainState
 from imp_train.step import take_mixed_step, take_step
 from imp_train.tasks import Task
@@ -84,32 +86,63 @@ def train(
     progress: bool = True,
     stop_after: int | None = None,
     num_workers: int = 0,
+    mesh: MeshShape | None = None,
 ) -> Summary:
     """Trains until `experiment.steps`, resuming what `workdir` holds; writes `workdir/bundle`.
 
-    `num_workers` processes make the batches, with 0 a thread: the batches are the same.
-    SIGTERM and SIGINT save and return with `finished=False`, as does reaching `stop_after` steps.
-    Raises ValueError for a workdir of another experiment or other data, or one that another process
-    trains in; FloatingPointError once
-    `optimizer.max_skipped` updates were not finite.
+    On all devices of all processes that have joined, as `mesh` spreads them; another mesh may go on
+    where one stopped. `num_workers` processes make the batches, with 0 a thread: the batches are
+    the same. SIGTERM and SIGINT save and return with `finished=False`, as does reaching
+    `stop_after` steps; of several processes one signal stops all, at the next `log_every`.
+    Raises ValueError for a workdir of another experiment or other data, one that another run trains
+    in, or a mesh that doesn't fit; FloatingPointError once `optimizer.max_skipped` updates were not
+    finite; ConnectionError when another process is lost.
     """
     datasets = load_datasets(experiment)
-    inputs = Inputs(experiment, datasets, num_workers=num_workers)
+    placement = Placement(experiment.model, mesh)
+    inputs = Inputs(
+        experiment,
+        datasets,
+        num_workers=num_workers,
+        shards=placement.shards,
+        num_shards=placement.num_shards,
+    )
+    for choice in inputs.schedule.choices:
+        placement.check_batch(choice.key, choice.variant.batch_size)
     labels = classifiers(experiment, datasets)
     # Before anything is written: a bundle to start from may be of no use.
     fresh = initial_state(experiment, labels)
-    with sole_writer(workdir), _stop_signals() as stopped:
-        check_experiment(workdir, identity(experiment, datasets))
-        return _train(
-            experiment,
-            workdir,
-            inputs,
-            labels,
-            fresh,
-            stopped,
-            progress=progress,
-            stop_after=stop_after,
+    text = identity(experiment, datasets)
+    with contextlib.ExitStack() as stack:
+        if is_first():
+            stack.enter_context(sole_writer(workdir))
+            check_experiment(workdir, text)
+        wait_for_all("the workdir is ours")
+        stopped = stack.enter_context(_stop_signals())
+        stack.enter_context(jax.set_mesh(placement.mesh))
+        fresh = dataclasses.replace(
+            fresh, parts=placement.state(fresh.parts), moments=placement.state(fresh.moments)
         )
+        try:
+            return _train(
+                experiment,
+                workdir,
+                inputs,
+                labels,
+                fresh,
+                placement,
+                stopped,
+                progress=progress,
+                stop_after=stop_after,
+            )
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            raise ConnectionError(
+                f"this run's {jax.process_count()} processes no longer work together: "
+                f"{str(error).splitlines()[0]}; start all of them again, and they go on from the "
+                "last checkpoint"
+            ) from error
 
 
 def identity(experiment: Experiment, datasets: dict[str, Dataset]) -> str:
@@ -128,6 +161,7 @@ def _train(
     inputs: Inputs,
     labels: dict[str, tuple[str, ...]],
     fresh: TrainState,
+    placement: Placement,
     stopped: Sequence[int],
     *,
     progress: bool,
@@ -143,9 +177,9 @@ def _train(
         inputs.schedule.restore(state.sampler)
         soon = inputs.schedule.soon(state.step, min(end, state.step + 200))
         order = {choice.key: choice for choice in [*soon, *inputs.schedule.choices]}
-        steps = CompiledSteps(experiment, state, list(order.values()))
+        steps = CompiledSteps(experiment, state, list(order.values()), placement)
         metrics = Metrics(
-            workdir,
+            workdir if is_first() else None,
             start=state.step,
             steps=experiment.steps,
             progress=progress,
@@ -157,7 +191,6 @@ def _train(
             ),
         )
         batches = inputs.batches(state.step, state.positions)
-        root = jax.random.key(experiment.seed)
 
         def settle() -> None:
             for seen in metrics.flush():
@@ -166,16 +199,15 @@ def _train(
             state.sampler = inputs.schedule.saved()
 
         try:
-            while state.step < end and not stopped:
+            while state.step < end and not _stops(experiment, state, stopped):
                 asked = time.perf_counter()
                 choices, own = next(batches)
                 waited += time.perf_counter() - asked
-                key = jax.random.fold_in(root, state.step)
                 tasks, programs = [c.task for c in choices], [steps[c] for c in choices]
                 if experiment.mixed:
-                    found = take_mixed_step(experiment, programs, state, tasks, own, key)
+                    found = take_mixed_step(experiment, programs, state, tasks, own, placement)
                 else:
-                    found = [take_step(experiment, programs[0], state, tasks[0], own, key)]
+                    found = [take_step(experiment, programs[0], state, tasks[0], own, placement)]
                 for choice, values in zip(choices, found, strict=True):
                     metrics.add(state.step - 1, choice, values)
                     taken = len(own) // len(choices)
@@ -201,7 +233,7 @@ def _train(
     if finished:
         write_bundle(experiment, state, labels, workdir / "bundle")
     seconds = {"total": time.perf_counter() - began, "compile": compiled, "waiting": waited}
-    if state.step > start:
+    if state.step > start and is_first():
         session = {"start": start, "step": state.step, "signatures": signatures}
         add_session(workdir, session | {"seconds": seconds})
         if finished:
@@ -213,15 +245,25 @@ def write_bundle(
     experiment: Experiment, state: TrainState, labels: dict[str, tuple[str, ...]], path: Path
 ) -> None:
     """What serving needs: the experiment's views, pairs and classifiers with the parameters."""
+    parts = gathered(optimizer.averaged(state.parts, state.moments))
+    if not is_first():
+        return
     bundle.save(
         path,
-        Model(experiment.model, optimizer.averaged(state.parts, state.moments)),
+        Model(experiment.model, parts),
         pairs=experiment.pairs,
         classifiers=labels,
         views={view.modality: view_to_json(view) for view in experiment.views},
         tokenizer=experiment.tokenizer.read_bytes() if experiment.tokenizer else None,
         metadata={"experiment": experiment.name, "step": state.step, "seed": experiment.seed},
     )
+
+
+def _stops(experiment: Experiment, state: TrainState, stopped: Sequence[int]) -> bool:
+    """Whether a signal has come to some process; several agree at each `log_every` only."""
+    if jax.process_count() > 1 and state.step % experiment.log_every:
+        return False
+    return any_of_them(bool(stopped))
 
 
 def _check_skipped(experiment: Experiment, state: TrainState, task: str) -> None:
@@ -232,7 +274,7 @@ def _check_skipped(experiment: Experiment, state: TrainState, task: str) -> None
         )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stop_signals() -> Iterator[list[int]]:
     """Collects SIGTERM and SIGINT instead of ending the process; a second one does end it."""
     caught: list[int] = []

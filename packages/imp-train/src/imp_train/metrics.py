@@ -1,6 +1,7 @@
 """Metrics: one JSON line a step, TensorBoard beside it, and the live line a person reads."""
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,17 +33,23 @@ class Metrics:
 
     def __init__(
         self,
-        workdir: Path,
+        workdir: Path | None,
         *,
         start: int,
         steps: int,
         progress: bool,
         throughput: Throughput | None = None,
     ) -> None:
-        self._path = workdir / "metrics.jsonl"
-        _keep_before(self._path, start)
-        self._file = self._path.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start)
+        """Without a workdir nothing is written: another process does it."""
+        path = Path(os.devnull) if workdir is None else workdir / "metrics.jsonl"
+        if workdir is not None:
+            _keep_before(path, start)
+        self._file = path.open("a")
+        self._board = SummaryWriter(
+            str(path.parent / "tensorboard"),
+            purge_step=start,
+            write_to_disk=workdir is not None,
+        )
         self._pending: list[tuple[int, Choice, dict[str, jax.Array]]] = []
         self._losses: dict[str, float] = {}
         self._throughput = throughput
@@ -84,8 +91,9 @@ class Metrics:
         if rates is not None and pending:
             for name, rate in rates.named().items():
                 self._board.add_scalar(f"throughput/{name}", rate, pending[-1][0])
-        fresh = {own.choice.task.name: self._losses[own.choice.task.name] for own in seen}
-        self._bar.set_postfix_str(live(rates, fresh))
+        if seen:
+            fresh = {own.choice.task.name: self._losses[own.choice.task.name] for own in seen}
+            self._bar.set_postfix_str(live(rates, fresh))
         return seen
 
     def close(self) -> None:

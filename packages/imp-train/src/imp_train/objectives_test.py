@@ -16,6 +16,7 @@ from imp_train.conftest import IMAGE, MODEL, TEXT
 from imp_train.inputs import Choice
 from imp_train.loop import initial_state
 from imp_train.objectives import BCE, NCE, SCE, Sum, labels_needed, triplet
+from imp_train.placement import Placement
 from imp_train.step import take_step, targets_of
 from imp_train.tasks import Task, Variant
 
@@ -65,10 +66,11 @@ def test_bce_trains_on_several_labels_and_none(make):
     p = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
     wanted = -np.where(labels, np.log(p), np.log(1 - p)).sum(1).mean()
     choice = Choice(task, task.variants[0])
-    programs = CompiledSteps(experiment, state, [choice])
+    placement = Placement(experiment.model)
+    programs = CompiledSteps(experiment, state, [choice], placement)
     losses = [
-        float(take_step(experiment, programs[choice], state, task, [batch], key)["loss"])
-        for key in jax.random.split(jax.random.key(0), 12)
+        float(take_step(experiment, programs[choice], state, task, [batch], placement)["loss"])
+        for _ in range(12)
     ]
     programs.close()
     np.testing.assert_allclose(losses[0], wanted, rtol=1e-5)
@@ -109,8 +111,9 @@ def test_a_step_of_a_sum_adds_its_terms_and_moves_what_any_of_them_uses(make, ob
     wanted = terms(state.parts, batch.inputs, targets_of(task, batch))
     before = {name: np.array(value) for name, value in state.arrays().items()}
     choice = Choice(task, task.variants[0])
-    programs = CompiledSteps(experiment, state, [choice])
-    metrics = take_step(experiment, programs[choice], state, task, [batch], jax.random.key(0))
+    placement = Placement(experiment.model)
+    programs = CompiledSteps(experiment, state, [choice], placement)
+    metrics = take_step(experiment, programs[choice], state, task, [batch], placement)
     programs.close()
     np.testing.assert_allclose(metrics["loss"], sum(map(float, wanted)), rtol=1e-5)
     for number, (term, loss) in enumerate(zip(objective.terms, wanted, strict=True)):

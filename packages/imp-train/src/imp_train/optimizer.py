@@ -84,12 +84,8 @@ def accumulated(
     for own in grads:
         for name, grad in own.items():
             total[name] = _added(total[name], grad) if name in total else grad
-    square, loss = jnp.float32(0), jnp.float32(0)
-    for grad in total.values():
-        square = square + _square(grad)
-    for value in losses:
-        loss = loss + value
-    norm, factor, finite = _controls(config, square, loss, float(len(grads)))
+    square = sum(_square(grad) for grad in total.values())
+    norm, factor, finite = _controls(config, square, sum(losses), float(len(grads)))
     return total, norm, (factor, finite)
 
 

@@ -5,9 +5,11 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Key, UInt32
 
+from imp_data import randomness
 from imp_data.batch import Batch
+from imp_model import sharding
 from imp_model.config import ModelConfig
 from imp_model.model import Model, classifier_part
 from imp_model.router_losses import auxiliary_loss
@@ -16,6 +18,7 @@ from imp_train import optimizer
 from imp_train.config import Experiment
 from imp_train.objectives import Sum, TargetKind
 from imp_train.optimizer import Parts
+from imp_train.placement import Placement
 from imp_train.state import TrainState
 from imp_train.tasks import Task, Variant
 
@@ -43,15 +46,18 @@ def parts_of(config: ModelConfig, task: Task) -> tuple[str, ...]:
 
 
 def make_gradients(experiment: Experiment, task: Task, variant: Variant) -> jax.stages.Wrapped:
-    """(parts, inputs, targets, key) -> (gradients of the parts, controls, metrics), jitted.
+    """(parts, inputs, targets, draw) -> (gradients of the parts, controls, metrics), jitted.
 
-    `controls` are what `optimizer.update` needs: the clipping factor, and whether all is finite.
+    `draw` is `key_of`'s; `controls` are what `optimizer.update` needs: the clipping factor, and
+    whether all is finite.
     """
     config = experiment.model
 
     def run(
-        parts: Parts, inputs: dict[str, Array], targets: dict[str, Array], key: Array
+        parts: Parts, inputs: dict[str, Array], targets: dict[str, Array], draw: Array
     ) -> tuple[Parts, tuple[Array, Array], dict[str, Array]]:
+        key = key_of(draw)
+
         def loss_of(parts: Parts) -> tuple[Array, dict[str, Array]]:
             model = Model(config, parts)
             ordered = {modality: inputs[modality] for modality in task.objective.modalities}
@@ -61,10 +67,15 @@ def make_gradients(experiment: Experiment, task: Task, variant: Variant) -> jax.
 
         (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(parts)
         norm, factor, finite = optimizer.clipped_norm(experiment.optimizer, grads, loss)
-        extra = {"loss": loss, "grad_norm": norm, "skipped": ~finite}
-        return grads, (factor, finite), metrics | extra
+        metrics |= {"loss": loss, "grad_norm": norm, "skipped": ~finite}
+        return sharding.as_parameters(grads), (factor, finite), sharding.whole(metrics)
 
     return jax.jit(run)
+
+
+def key_of(draw: UInt32[Array, "3"]) -> Key[Array, ""]:
+    """The random key of a batch: the run's key data, and the batch's number in the run."""
+    return jax.random.fold_in(jax.random.wrap_key_data(draw[:2]), draw[2])
 
 
 def take_step(
@@ -73,7 +84,7 @@ def take_step(
     state: TrainState,
     task: Task,
     batches: Sequence[Batch],
-    key: Array,
+    placement: Placement,
 ) -> dict[str, Any]:
     """One update of `state`, in place, from one task alone; returns its metrics on the device.
 
@@ -81,12 +92,8 @@ def take_step(
     batches the gradients and the loss are averaged, and the other metrics are the last one's.
     """
     config = experiment.optimizer
-    names = parts_of(experiment.model, task)
-    parts = {name: state.parts[name] for name in names}
-    found = []
-    for number, batch in enumerate(batches):
-        own = jax.random.fold_in(key, number) if number else key
-        found.append(gradients(parts, batch.inputs, targets_of(task, batch), own))
+    drawn = [(gradients, task, batch) for batch in batches]
+    found = _gradients_of(experiment, state, drawn, placement)
     grads, controls, metrics = found[-1]
     if len(found) > 1:
         losses = [own["loss"] for _, _, own in found]
@@ -102,15 +109,12 @@ def take_mixed_step(
     state: TrainState,
     tasks: Sequence[Task],
     batches: Sequence[Batch],
-    key: Array,
+    placement: Placement,
 ) -> list[dict[str, Any]]:
     """One update from a batch of each task, the mean of their gradients (IMP section 3.1's mixed
     mini-batches): every part that some task uses moves. Each batch has metrics of its own."""
-    found = []
-    for number, (own, task, batch) in enumerate(zip(gradients, tasks, batches, strict=True)):
-        parts = {name: state.parts[name] for name in parts_of(experiment.model, task)}
-        drawn = jax.random.fold_in(key, number) if number else key
-        found.append(own(parts, batch.inputs, targets_of(task, batch), drawn))
+    drawn = list(zip(gradients, tasks, batches, strict=True))
+    found = _gradients_of(experiment, state, drawn, placement)
     losses = [metrics["loss"] for _, _, metrics in found]
     grads, norm, controls = optimizer.accumulated(
         experiment.optimizer, [own for own, _, _ in found], losses
@@ -122,6 +126,22 @@ def take_mixed_step(
         metrics | {"grad_norm": norm, "skipped": skipped, "rate": rate}
         for (_, _, metrics), skipped in zip(found, once, strict=True)
     ]
+
+
+def _gradients_of(
+    experiment: Experiment,
+    state: TrainState,
+    drawn: Sequence[tuple[Gradients, Task, Batch]],
+    placement: Placement,
+) -> list[tuple[Parts, tuple[Array, Array], dict[str, Array]]]:
+    """What each batch's program returns; the number of a batch in the run is what it draws from."""
+    root = np.asarray(jax.random.key_data(jax.random.key(experiment.seed)))
+    found = []
+    for number, (program, task, batch) in enumerate(drawn, state.step * len(drawn)):
+        parts = {name: state.parts[name] for name in parts_of(experiment.model, task)}
+        inputs, targets = placement.batch((batch.inputs, targets_of(task, batch)))
+        found.append(program(parts, inputs, targets, np.append(root, np.uint32(number))))
+    return found
 
 
 def _move(
@@ -155,8 +175,11 @@ def targets_of(task: Task, batch: Batch) -> dict[str, np.ndarray]:
         if kind == "labels":
             assert batch.labels is not None, f"{task.name} needs labels"
             return batch.labels
-        alike = batch.inputs["text"] if kind == "captions" else batch.index
-        return np.unique(alike, axis=0, return_inverse=True)[1].astype(np.int32)
+        if kind == "captions":
+            # Of any host's examples, without asking the others: two captions in two billion
+            # happen on one number, and are no negatives of each other then.
+            return (randomness.of_rows(batch.inputs["text"]) >> np.uint64(33)).astype(np.int32)
+        return batch.index.astype(np.int32)
 
     return {name: target(kind) for name, kind in task.objective.targets.items()}
 

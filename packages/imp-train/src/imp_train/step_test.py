@@ -14,7 +14,9 @@ from imp_train.conftest import IMAGE, MODEL, TEXT
 from imp_train.inputs import Choice, Inputs, load_datasets
 from imp_train.loop import classifiers, initial_state
 from imp_train.objectives import BCE, NCE, SCE, Sum
+from imp_train.placement import Placement
 from imp_train.step import (
+    key_of,
     make_gradients,
     parts_of,
     signature,
@@ -34,7 +36,8 @@ def run(make):
     labels = classifiers(experiment, datasets)
     choices = {choice.task.name: choice for choice in inputs.schedule.choices}
     state = initial_state(experiment, labels)
-    programs = CompiledSteps(experiment, state, list(choices.values()))
+    placement = Placement(experiment.model)
+    programs = CompiledSteps(experiment, state, list(choices.values()), placement)
 
     def steps(state, name, count):
         choice, metrics = choices[name], None
@@ -46,7 +49,7 @@ def run(make):
                 state,
                 choice.task,
                 [loader.batch(step)],
-                jax.random.key(step),
+                placement,
             )
         return metrics
 
@@ -108,12 +111,12 @@ def test_the_routers_auxiliary_losses_are_trained(make):
     parts = {name: state.parts[name] for name in task.objective.parts}
     image = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
     labels = {"labels": np.array([0, 1, 0, 1], np.int32)}
-    inputs = ({"image": image}, labels, jax.random.key(0))
+    inputs = ({"image": image}, labels, np.zeros(3, np.uint32))
 
     @jax.jit
-    def alone(parts, inputs, targets, key):
+    def alone(parts, inputs, targets, draw):
         model = Model(config, parts)
-        pooled, routers = model.encode(inputs, key=key)
+        pooled, routers = model.encode(inputs, key=key_of(draw))
         return task.objective.loss(model, pooled, targets)[0], routers
 
     gradients = make_gradients(experiment, task, task.variants[0])
@@ -138,7 +141,7 @@ def test_a_step_of_one_tower_leaves_the_others(make):
     image = jax.ShapeDtypeStruct((4, 16, 16, 3), np.uint8)
     labels = {"labels": jax.ShapeDtypeStruct((4,), np.int32)}
     gradients = make_gradients(experiment, classes, classes.variants[0])
-    grads, _, _ = jax.eval_shape(gradients, parts, {"image": image}, labels, jax.random.key(0))
+    grads, _, _ = jax.eval_shape(gradients, parts, {"image": image}, labels, np.zeros(3, np.uint32))
     assert set(grads) == set(parts)
 
 
@@ -180,7 +183,7 @@ def test_programs_are_shared_by_equal_signatures(make):
     experiment = make(tasks=(pictures, again, classes))
     state = initial_state(experiment, {"colours": ("blue", "red")})
     choices = [Choice(task, task.variants[0]) for task in experiment.tasks]
-    programs = CompiledSteps(experiment, state, choices)
+    programs = CompiledSteps(experiment, state, choices, Placement(experiment.model))
     assert len(programs) == 2
     assert programs[choices[0]] is programs[choices[1]]
     assert programs[choices[0]] is not programs[choices[2]]
@@ -204,7 +207,7 @@ def test_targets_are_labels_else_equal_texts_else_places(make):
         variants=(Variant(views=(IMAGE, AudioView(frames=8)), batch_size=4),),
     )
     repeated = dataclasses.replace(batch, index=np.array([5, 9, 5, 2]))
-    np.testing.assert_array_equal(targets_of(sounds, repeated)["groups"], [1, 2, 1, 0])
+    np.testing.assert_array_equal(targets_of(sounds, repeated)["groups"], [5, 9, 5, 2])
     both = Sum(terms=(pictures.objective, classes.objective))
     summed = targets_of(dataclasses.replace(pictures, objective=both), batch)
     assert set(summed) == {"0-groups", "1-labels"}
@@ -226,7 +229,8 @@ def test_two_batches_of_a_step_are_one_of_twice_the_size(make):
         state = initial_state(experiment, {"colours": ("blue", "red")})
         _, own = next(inputs.batches(0, {}))
         gradients = make_gradients(experiment, task, task.variants[0])
-        metrics = take_step(experiment, gradients, state, task, own, jax.random.key(0))
+        placement = Placement(experiment.model)
+        metrics = take_step(experiment, gradients, state, task, own, placement)
         ends.append((arrays(state), metrics, [batch.index for batch in own]))
     (one, ours, seen), (two, theirs, seen_too) = ends
     np.testing.assert_array_equal(np.concatenate(seen), np.concatenate(seen_too))
@@ -250,11 +254,13 @@ def test_a_mixed_step_is_the_mean_of_its_batches_gradients(make):
     def fresh():
         return initial_state(experiment, {"colours": ("blue", "red")})
 
-    key = jax.random.key(0)
+    placement = Placement(experiment.model)
     own = [loaders["classes/base"].batch(step) for step in range(2)]
     one, other = fresh(), fresh()
-    alone = take_step(experiment, gradients["classes"], one, classes, own, key)
-    mixed = take_mixed_step(experiment, [gradients["classes"]] * 2, other, [classes] * 2, own, key)
+    alone = take_step(experiment, gradients["classes"], one, classes, own, placement)
+    mixed = take_mixed_step(
+        experiment, [gradients["classes"]] * 2, other, [classes] * 2, own, placement
+    )
     for name, value in arrays(one).items():
         np.testing.assert_array_equal(value, arrays(other)[name], err_msg=name)
     assert float(alone["loss"]) == pytest.approx(np.mean([float(m["loss"]) for m in mixed]))
@@ -265,7 +271,7 @@ def test_a_mixed_step_is_the_mean_of_its_batches_gradients(make):
     batches = [loaders["pictures/base"].batch(0), own[0]]
     tasks = [pictures, classes]
     metrics = take_mixed_step(
-        experiment, [gradients[t.name] for t in tasks], state, tasks, batches, key
+        experiment, [gradients[t.name] for t in tasks], state, tasks, batches, placement
     )
     assert state.step == 1
     assert len(metrics) == 2
@@ -291,7 +297,7 @@ def test_a_mixed_step_that_is_not_finite_is_skipped_and_counted_once(make):
         state,
         experiment.tasks,
         [loaders[f"{t.name}/base"].batch(0) for t in experiment.tasks],
-        jax.random.key(0),
+        Placement(experiment.model),
     )
     assert [bool(metrics["skipped"]) for metrics in found] == [True, False]
     for name, value in arrays(state).items():

@@ -6,23 +6,12 @@ import jax
 
 from imp_model.config import ModelConfig
 from imp_model.costs import forward_flops
+from imp_train.chips import of_kind
 from imp_train.columns import short
 from imp_train.tasks import Variant
 
-# Dense bfloat16 FLOPs a second of one device, by what JAX calls its kind; the makers' data sheets.
-PEAK_FLOPS: dict[str, float] = {
-    "TPU v3": 61.5e12,  # One of a chip's two cores, which are devices.
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-    "NVIDIA A100-SXM4-40GB": 312e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
-}
-# Of a flush's rates in the average: the last few flushes count.
-_NEW = 0.3
+# Of a reading's rates in the average: the last few readings count.
+_NEW = 0.5
 
 
 def step_flops(config: ModelConfig, variant: Variant) -> float:
@@ -99,6 +88,6 @@ class Throughput:
 
 def peak_flops() -> float | None:
     """Of all devices of the run together, None where one's is not known."""
-    peaks = [PEAK_FLOPS.get(device.device_kind) for device in jax.devices()]
-    known = [peak for peak in peaks if peak is not None]
-    return sum(known) if len(known) == len(peaks) else None
+    chips = [of_kind(device.device_kind) for device in jax.devices()]
+    known = [chip.peak_flops for chip in chips if chip is not None]
+    return sum(known) if len(known) == len(chips) else None

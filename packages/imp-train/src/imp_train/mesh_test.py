@@ -1,0 +1,177 @@
+"""A run goes on, on any mesh of any number of processes, to the end that one device comes to.
+
+Run as a program, it is one process of such a run: devices are fixed once one has begun with JAX.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from imp_model import bundle
+from imp_train.compile import use_persistent_cache
+from imp_train.conftest import tiny
+from imp_train.loop import train
+from imp_train.placement import MeshShape
+from imp_train.processes import Processes, leave
+
+WAIT = 600
+
+
+def experiment(data, name="pictures"):
+    """A task of the tiny one with batches that eight devices can share, and DropToken."""
+    plain = tiny(data)
+    (task,) = (task for task in plain.tasks if task.name == name)
+    (variant,) = task.variants
+    variant = dataclasses.replace(variant, batch_size=8, drop={"image": 0.5})
+    task = dataclasses.replace(task, variants=(variant,))
+    return dataclasses.replace(plain, tasks=(task,), checkpoint_every=2)
+
+
+def begin(data, workdir, cache, *, devices, number=1, port=0, **options):
+    """One process for each of `number`, each with so many devices."""
+    env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    told = {"data": str(data), "workdir": str(workdir), "cache": str(cache)} | options
+    return [
+        subprocess.Popen(
+            [sys.executable, __file__, json.dumps(told | {"processes": own})],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for own in (
+            [{}]
+            if number == 1
+            else [
+                {
+                    "coordinator": f"127.0.0.1:{port}",
+                    "number": number,
+                    "index": index,
+                    "lost_after": 10,
+                }
+                for index in range(number)
+            ]
+        )
+    ]
+
+
+def end(processes, expected=0):
+    try:
+        said = [process.communicate(timeout=WAIT)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, text in zip(processes, said, strict=True):
+        assert expected is None or process.returncode == expected, text
+    return said
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_step(process):
+    while not (line := process.stdout.readline()).startswith("step"):
+        assert line, "it ended before its first steps"
+
+
+def losses(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_one_process_then_two_on_a_mesh_then_one_come_to_one_end(data, cache, tmp_path, port):
+    one, many = tmp_path / "one", tmp_path / "many"
+    made = experiment(data)
+    train(made, one, progress=False)
+    train(made, many, progress=False, stop_after=2)
+    mesh = {"fsdp": 2, "expert": 2, "model": 2}
+    end(begin(data, many, cache, devices=4, number=2, port=port, stop_after=4, mesh=mesh))
+    train(made, many, progress=False)
+    ours, theirs = losses(one), losses(many)
+    assert len(ours) == 6
+    for record, other in zip(ours, theirs, strict=True):
+        assert (record["step"], record["task"]) == (other["step"], other["task"])
+        for name in ("loss", "grad_norm"):
+            np.testing.assert_allclose(record[name], other[name], rtol=2e-4, err_msg=name)
+    a, b = (bundle.load(path / "bundle").model for path in (one, many))
+    found = bundle.flatten(b.parts)
+    for name, value in bundle.flatten(a.parts).items():
+        # Adam divides what is near zero by itself: only far larger differences are errors.
+        np.testing.assert_allclose(value, found[name], atol=2e-3, err_msg=name)
+
+
+def test_a_signal_to_one_stops_all_who_go_on_and_end_when_one_is_killed(
+    data, cache, tmp_path, port
+):
+    processes = begin(data, tmp_path, cache, devices=1, number=2, port=port, for_ever=True)
+    wait_for_step(processes[0])
+    processes[1].send_signal(signal.SIGTERM)
+    said, _ = end(processes)
+    stopped = int(said.split()[-1])
+    assert stopped % 2 == 0
+    steps = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert steps[-1] == stopped
+
+    processes = begin(data, tmp_path, cache, devices=1, number=2, port=port, for_ever=True)
+    wait_for_step(processes[0])
+    processes[1].kill()
+    said, _ = end(processes, expected=None)
+    assert processes[0].returncode == 2, said
+    assert "start all of them again" in said.splitlines()[-1]
+    assert len(losses(tmp_path)) > stopped
+
+
+@pytest.mark.parametrize(
+    ("mesh", "message"),
+    [
+        ({"data": 2}, "is of 2 devices, of 1 that there are"),
+        ({"expert": 4}, "must divide 1"),
+    ],
+)
+def test_a_mesh_that_does_not_fit_is_refused(data, tmp_path, mesh, message):
+    with pytest.raises(ValueError, match=message):
+        train(experiment(data), tmp_path / "run", progress=False, mesh=MeshShape(**mesh))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_a_mesh_cannot_share_is_refused(data, cache, tmp_path):
+    (process,) = begin(data, tmp_path / "run", cache, devices=3)
+    said = process.communicate(timeout=WAIT)[0]
+    assert process.returncode == 2
+    assert "a batch of 8 can't be spread over data x fsdp x expert = 3 devices; 6 or 9" in said
+    assert not (tmp_path / "run").exists()
+
+
+def main(told):
+    """One process of a run. For ever: of one task, saying when it has begun."""
+    Processes(**told["processes"]).join()
+    use_persistent_cache(pathlib.Path(told["cache"]))
+    name = "classes" if "for_ever" in told else "pictures"
+    made, workdir = experiment(pathlib.Path(told["data"]), name), pathlib.Path(told["workdir"])
+    options = {"progress": False, "mesh": MeshShape(**told.get("mesh", {}))}
+    if "for_ever" in told:
+        made = dataclasses.replace(made, steps=10**6, checkpoint_every=10**6)
+        begun = sorted(int(path.name) for path in workdir.glob("checkpoints/*"))
+        summary = train(made, workdir, stop_after=max([0, *begun]) + 2, **options)
+        print("step", summary.step, flush=True)
+    summary = train(made, workdir, stop_after=told.get("stop_after"), **options)
+    print("step", summary.step, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(json.loads(sys.argv[1]))
+    except (ValueError, OSError) as error:
+        print(error, flush=True)
+        leave(2)
