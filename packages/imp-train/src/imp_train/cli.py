@@ -57,7 +57,7 @@ class _Chosen:
     datasets: tuple[str, ...] | None = None
     """Those of the experiment's datasets to train on."""
     objectives: str | None = None
-    """How objectives are mixed: alternating, sum, nce or sce."""
+    """How objectives are mixed: alternating, sum, mixed, nce or sce."""
     recipe: str | None = None
     """paper or released: whose batch, steps and optimizer."""
     seed: int | None = None

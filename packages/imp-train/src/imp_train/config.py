@@ -22,7 +22,8 @@ class OptimizerConfig:
     (("encoder", 0.1),) trains heads ten times as fast. `average` is the decay a step of a part's
     exponential moving average, which the bundle then holds; 0 keeps none. `momentum_dtype` is the
     first moment's; the second stays float32, for its steps are smaller than bfloat16 can take.
-    `accumulate` batches make a step, their gradients averaged.
+    `accumulate` batches make a step, their gradients averaged: all of one task, unless the
+    experiment is mixed.
     """
 
     peak_rate: float = 1e-3
@@ -64,7 +65,9 @@ class OptimizerConfig:
 class Experiment:
     """`views` are what the bundle is served with, one a modality; `tokenizer` is the SentencePiece
     file of every text view, None if no task reads text; `init_from` is a bundle whose parameters
-    training starts from, None to draw all."""
+    training starts from, None to draw all. `mixed`: each of a step's `optimizer.accumulate` batches
+    is of a task of its own draw, the mixed mini-batches that alternating is compared with (IMP
+    section 3.1)."""
 
     name: str
     model: ModelConfig
@@ -79,6 +82,7 @@ class Experiment:
     log_every: int = 10
     equal_tokens: float = 1.0
     init_from: Path | None = None
+    mixed: bool = False
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -91,6 +95,13 @@ class Experiment:
         reads_text = any("text" in task.objective.modalities for task in self.tasks)
         if reads_text and self.tokenizer is None:
             raise ValueError(f"experiment {self.name!r} reads text but has no tokenizer")
+        if self.mixed and self.optimizer.accumulate < 2:
+            raise ValueError("a mixed step needs optimizer.accumulate of 2 batches or more")
+        if self.mixed and isinstance(self.sampler, Adaptive):
+            raise ValueError(
+                f"a mixed step has several losses, from which {type(self.sampler).__name__} does "
+                "not learn; use another sampler"
+            )
         self._check_tokens()
 
     def _check_tokens(self) -> None:

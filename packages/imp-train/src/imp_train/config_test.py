@@ -6,6 +6,7 @@ import json
 import pytest
 
 from imp_data.views import ImageView
+from imp_train.adaptive import ByProgress
 from imp_train.config import to_json
 from imp_train.conftest import IMAGE, TEXT
 from imp_train.objectives import NCE, SCE
@@ -78,3 +79,12 @@ def test_json_is_equal_for_equal_experiments_alone(make):
     assert text == to_json(make())
     assert text != to_json(make(seed=1))
     assert json.loads(text)["tasks"][0]["objective"]["type"] == "NCE"
+
+
+def test_mixed_steps_need_batches_to_mix_and_a_sampler_that_does_not_adapt(make):
+    with pytest.raises(ValueError, match=r"mixed step needs optimizer\.accumulate of 2"):
+        make(mixed=True)
+    o = dataclasses.replace(make().optimizer, accumulate=2)
+    with pytest.raises(ValueError, match="from which ByProgress does not learn"):
+        make(mixed=True, optimizer=o, sampler=ByProgress())
+    make(mixed=True, optimizer=o)

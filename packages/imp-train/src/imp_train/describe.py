@@ -31,6 +31,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         "model": _model(experiment, built),
         "optimizer": dataclasses.asdict(experiment.optimizer),
         "sampler": str(experiment.sampler),
+        "mixed": experiment.mixed,
         "signatures": len(
             {signature(experiment.model, t, v) for t in experiment.tasks for v in t.variants}
         ),
@@ -193,6 +194,7 @@ def _training_line(found: dict[str, Any]) -> str:
     line += f" to {o['end_factor'] * o['peak_rate']:g}, gradients clipped at {o['clip_norm']:g}"
     if o["accumulate"] > 1:
         line += f", {o['accumulate']} batches a step"
+        line += ", each of a task of its own draw" if found["mixed"] else ""
     for prefix, factor in o["rates"]:
         line += f", {prefix} at {factor:g} of the rate"
     if o["average"]:
@@ -202,7 +204,7 @@ def _training_line(found: dict[str, Any]) -> str:
 
 def _weight_words(task: dict[str, Any]) -> str:
     if task["weight_is"] == "given":
-        return f"{task['weight']:.3g}"
+        return f"{float(format(task['weight'], '.4g')):,g}"
     return "by examples" if task["weight"] is None else f"{task['weight']:,.0f} examples"
 
 

@@ -53,11 +53,18 @@ class Schedule:
         assert isinstance(sampler, Sampler)
         return self.choices[sampler(self.weights, seed, step)]
 
+    def of_step(self, step: int) -> list[Choice]:
+        """One choice, or of a mixed step one for each of its batches."""
+        if not self._experiment.mixed:
+            return [self(step)]
+        count = self._experiment.optimizer.accumulate
+        return [self(number) for number in range(step * count, (step + 1) * count)]
+
     def soon(self, start: int, stop: int) -> list[Choice]:
         """The choices of these steps, as far as they are decided."""
         if self._blocks is not None:
             stop = min(stop, self._blocks.decided)
-        return [self(step) for step in range(start, stop)]
+        return [choice for step in range(start, stop) for choice in self.of_step(step)]
 
     def observe(self, step: int, choice: Choice, loss: float) -> None:
         """Each step's loss, in order; an adaptive sampler learns from it."""
@@ -165,30 +172,31 @@ class Inputs:
             num_workers=self._num_workers,
             prefetch=self._prefetch,
         )
-        choices = (self.schedule(step) for step in range(start, self._steps))
+        choices = (self.schedule.of_step(step) for step in range(start, self._steps))
         return ScheduledBatches(choices, batches, self._accumulate)
 
     def _jobs(self, start: int, positions: Mapping[str, int]) -> Iterator[tuple[str, int]]:
         ahead = dict(positions)
         for step in range(start, self._steps):
-            key = self.schedule(step).key
-            for _ in range(self._accumulate):
-                yield key, ahead.get(key, 0)
-                ahead[key] = ahead.get(key, 0) + 1
+            choices = self.schedule.of_step(step)
+            for choice in choices * (self._accumulate // len(choices)):
+                yield choice.key, ahead.get(choice.key, 0)
+                ahead[choice.key] = ahead.get(choice.key, 0) + 1
 
 
 class ScheduledBatches:
-    """Iterates over each step's choice and its batches, `count` of them, until `close`."""
+    """Iterates over each step's choices and its batches, `count` of them, until `close`: all of
+    one choice, or each of its own."""
 
-    def __init__(self, choices: Iterator[Choice], batches: Batches, count: int) -> None:
+    def __init__(self, choices: Iterator[list[Choice]], batches: Batches, count: int) -> None:
         self._choices = choices
         self._batches = batches
         self._count = count
 
-    def __iter__(self) -> Iterator[tuple[Choice, list[Batch]]]:
+    def __iter__(self) -> Iterator[tuple[list[Choice], list[Batch]]]:
         return self
 
-    def __next__(self) -> tuple[Choice, list[Batch]]:
+    def __next__(self) -> tuple[list[Choice], list[Batch]]:
         batches = [next(self._batches) for _ in range(self._count)]
         return next(self._choices), batches
 

@@ -84,7 +84,7 @@ def test_batches_from_any_step_are_those_of_a_run_from_the_start(make, num_worke
     batches = Inputs(experiment, datasets).batches(0, {})
     straight, positions = [], [{}]
     for _ in range(8):
-        choice, (batch,) = next(batches)
+        (choice,), (batch,) = next(batches)
         straight.append((choice.key, batch))
         before = positions[-1]
         positions.append(before | {choice.key: before.get(choice.key, 0) + 1})
@@ -93,7 +93,7 @@ def test_batches_from_any_step_are_those_of_a_run_from_the_start(make, num_worke
     assert len({key for key, _ in straight}) == 2
     later = Inputs(experiment, datasets, num_workers=num_workers).batches(5, positions[5])
     for key, batch in straight[5:]:
-        choice, (again,) = next(later)
+        (choice,), (again,) = next(later)
         assert choice.key == key
         np.testing.assert_array_equal(batch.index, again.index)
         for modality, values in batch.inputs.items():

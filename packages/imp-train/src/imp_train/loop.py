@@ -28,7 +28,7 @@ from imp_train.metrics import Metrics
 from imp_train.placement import MeshShape, Placement, gathered
 from imp_train.processes import any_of_them, is_first, wait_for_all
 from imp_train.state import TrainState
-from imp_train.step import take_step
+from imp_train.step import take_mixed_step, take_step
 from imp_train.tasks import Task
 from imp_train.throughput import Throughput, peak_flops
 from imp_train.warm_start import started_from
@@ -187,7 +187,7 @@ def _train(
                 experiment.model,
                 now=time.monotonic(),
                 peak=peak_flops(),
-                batches=experiment.optimizer.accumulate,
+                batches=1 if experiment.mixed else experiment.optimizer.accumulate,
             ),
         )
         batches = inputs.batches(state.step, state.positions)
@@ -201,14 +201,20 @@ def _train(
         try:
             while state.step < end and not _stops(experiment, state, stopped):
                 asked = time.perf_counter()
-                choice, own = next(batches)
+                choices, own = next(batches)
                 waited += time.perf_counter() - asked
-                values = take_step(experiment, steps[choice], state, choice.task, own, placement)
-                metrics.add(state.step - 1, choice, values)
-                state.positions[choice.key] = state.positions.get(choice.key, 0) + len(own)
+                tasks, programs = [c.task for c in choices], [steps[c] for c in choices]
+                if experiment.mixed:
+                    found = take_mixed_step(experiment, programs, state, tasks, own, placement)
+                else:
+                    found = [take_step(experiment, programs[0], state, tasks[0], own, placement)]
+                for choice, values in zip(choices, found, strict=True):
+                    metrics.add(state.step - 1, choice, values)
+                    taken = len(own) // len(choices)
+                    state.positions[choice.key] = state.positions.get(choice.key, 0) + taken
                 if state.step % experiment.log_every == 0:
                     settle()
-                    _check_skipped(experiment, state, choice.task.name)
+                    _check_skipped(experiment, state, tasks[-1].name)
                 if state.step % experiment.checkpoint_every == 0:
                     settle()
                     checkpoints.save(state)

@@ -147,3 +147,21 @@ def test_accumulating_and_averaging_stop_and_go_on_too(make, tmp_path):
     average = end.moments["encoder"].average
     np.testing.assert_array_equal(served.norm.scale[...], average.norm.scale[...])
     assert not np.array_equal(served.norm.scale[...], end.parts["encoder"].norm.scale[...])
+
+
+def test_mixed_steps_stop_and_go_on_too(make, tmp_path):
+    """A record and a position for each of a step's batches, whatever tasks they are drawn from."""
+    config = dataclasses.replace(make().optimizer, accumulate=3)
+    experiment = make(optimizer=config, mixed=True, steps=4)
+    train(experiment, tmp_path / "whole", progress=False)
+    train(experiment, tmp_path / "parts", progress=False, stop_after=2)
+    train(experiment, tmp_path / "parts", progress=False)
+    same_end(experiment, tmp_path / "whole", tmp_path / "parts")
+    lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record["step"] for record in records] == [step for step in range(4) for _ in range(3)]
+    tasks = [record["task"] for record in records]
+    assert any(len(set(tasks[k : k + 3])) > 1 for k in range(0, 12, 3))
+    assert restored(experiment, tmp_path / "whole").positions == {
+        f"{task}/base": tasks.count(task) for task in set(tasks)
+    }

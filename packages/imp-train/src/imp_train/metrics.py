@@ -67,7 +67,8 @@ class Metrics:
         self._pending.append((step, choice, values))
         if self._throughput is not None:
             self._throughput.add(choice.key, choice.variant)
-        self._bar.update()
+        # A mixed step has several records.
+        self._bar.update(step + 1 - self._bar.n)
 
     def flush(self) -> list[Seen]:
         """Writes what is pending, and returns it in order."""
@@ -90,8 +91,9 @@ class Metrics:
         if rates is not None and pending:
             for name, rate in rates.named().items():
                 self._board.add_scalar(f"throughput/{name}", rate, pending[-1][0])
-        fresh = {own.choice.task.name: self._losses[own.choice.task.name] for own in seen}
-        self._bar.set_postfix_str(live(rates, fresh))
+        if seen:
+            fresh = {own.choice.task.name: self._losses[own.choice.task.name] for own in seen}
+            self._bar.set_postfix_str(live(rates, fresh))
         return seen
 
     def close(self) -> None:

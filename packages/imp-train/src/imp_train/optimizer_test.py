@@ -20,6 +20,7 @@ from imp_train.config import OptimizerConfig
 from imp_train.conftest import MODEL
 from imp_train.loop import initial_state
 from imp_train.optimizer import learning_rate
+from imp_train.placement import Placement
 from imp_train.step import make_gradients, take_step
 
 
@@ -184,7 +185,7 @@ def test_a_step_moves_each_part_at_its_own_rate(make):
         experiment = make(optimizer=dataclasses.replace(make().optimizer, rates=rates))
         state = initial_state(experiment, {"colours": ("blue", "red")})
         before = {name: np.array(value) for name, value in flatten(state.parts).items()}
-        take_step(experiment, gradients, state, task, [batch], jax.random.key(0))
+        take_step(experiment, gradients, state, task, [batch], Placement(experiment.model))
         after = flatten(state.parts)
         moves.append({name: np.asarray(after[name]) - before[name] for name in before})
     alike, apart = moves

@@ -13,6 +13,7 @@ from imp_data.stores.atomic import write_file
 from imp_train import metrics
 
 _COLUMNS = 4
+_COLOURS = ("#1f5fbf", "#c8552d", "#2a8c4a", "#7d4bb0")
 # More experts than that, and figures in the cells would overlap.
 _FIGURES_UP_TO = 8
 
@@ -33,10 +34,12 @@ def write(workdir: Path) -> list[Path]:
 
 
 def losses(records: Sequence[Mapping[str, Any]]) -> Figure:
-    """A panel a task: every step's loss, and their running mean."""
-    by_task: dict[str, list[tuple[int, float]]] = {}
+    """A panel a task: every step's loss, and their running mean. A line a variant, for batches of
+    another size have losses of another size."""
+    by_task: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for record in records:
-        by_task.setdefault(record["task"], []).append((record["step"], record["loss"]))
+        own = by_task.setdefault(record["task"], {}).setdefault(record["variant"], [])
+        own.append((record["step"], record["loss"]))
     rows = -(-len(by_task) // _COLUMNS)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -44,12 +47,15 @@ def losses(records: Sequence[Mapping[str, Any]]) -> Figure:
         axes = figure.subplots(rows, _COLUMNS, squeeze=False)
         for axis in axes.flat[len(by_task) :]:
             axis.axis("off")
-        for axis, (name, points) in zip(axes.flat, by_task.items(), strict=False):
-            steps, values = np.array(points).T
-            width = max(1, len(values) // 20)
-            smooth = np.convolve(values, np.ones(width) / width, mode="valid")
-            axis.plot(steps, values, lw=0.5, color="#a9c0e6")
-            axis.plot(steps[width - 1 :], smooth, lw=1.4, color="#1f5fbf")
+        for axis, (name, variants) in zip(axes.flat, by_task.items(), strict=False):
+            for colour, (variant, points) in zip(_COLOURS * 9, variants.items(), strict=False):
+                steps, values = np.array(points).T
+                width = max(1, len(values) // 20)
+                smooth = np.convolve(values, np.ones(width) / width, mode="valid")
+                axis.plot(steps, values, lw=0.5, color=colour, alpha=0.4)
+                axis.plot(steps[width - 1 :], smooth, lw=1.4, color=colour, label=variant)
+            if len(variants) > 1:
+                axis.legend(fontsize=6, frameon=False)
             axis.set_title(name, fontsize=8)
             axis.tick_params(labelsize=7)
             axis.spines[["top", "right"]].set_visible(False)
@@ -93,7 +99,8 @@ def experts(
             axis.imshow(grid, cmap="Blues", vmin=0, aspect="auto")
             for (i, j), value in np.ndenumerate(grid):
                 if num_experts <= _FIGURES_UP_TO:
-                    axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=9)
+                    ink = "white" if value > 0.6 * grid.max() else "black"
+                    axis.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=9)
             axis.set_yticks(range(len(loads)), list(loads), fontsize=8)
             axis.set_xticks(range(num_experts), [str(e) for e in range(num_experts)], fontsize=8)
             axis.set_title(f"MoE layer {layer + 1} of {len(grids)}: experts", fontsize=8)

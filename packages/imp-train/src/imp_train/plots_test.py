@@ -43,6 +43,13 @@ def test_a_dense_model_has_no_heat_map(tmp_path):
     assert plots.experts([record(step) for step in range(3)]) is None
 
 
+def test_variants_of_a_task_have_lines_of_their_own():
+    records = [record(step) | {"variant": ("half", "drop")[step % 2]} for step in range(40)]
+    (axis,) = [axis for axis in plots.losses(records).axes if axis.get_title()]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["half", "drop"]
+    assert [line.get_xdata()[0] for line in axis.get_lines()[::2]] == [0, 1]
+
+
 def test_a_panel_a_task_in_nobodys_own_style():
     with matplotlib.rc_context({"axes.facecolor": "black"}):
         figure = plots.losses([record(step, "ab"[step % 2]) for step in range(50)])

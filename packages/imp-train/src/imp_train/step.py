@@ -92,21 +92,65 @@ def take_step(
     batches the gradients and the loss are averaged, and the other metrics are the last one's.
     """
     config = experiment.optimizer
-    names = parts_of(experiment.model, task)
-    parts = {name: state.parts[name] for name in names}
-    root = np.asarray(jax.random.key_data(jax.random.key(experiment.seed)))
-    found = []
-    for number, batch in enumerate(batches, state.step * len(batches)):
-        inputs, targets = placement.batch((batch.inputs, targets_of(task, batch)))
-        found.append(gradients(parts, inputs, targets, np.append(root, np.uint32(number))))
+    drawn = [(gradients, task, batch) for batch in batches]
+    found = _gradients_of(experiment, state, drawn, placement)
     grads, controls, metrics = found[-1]
     if len(found) > 1:
         losses = [own["loss"] for _, _, own in found]
         grads, norm, controls = optimizer.accumulated(config, [own for own, _, _ in found], losses)
         metrics = metrics | {"grad_norm": norm, "skipped": ~controls[1], "loss": _mean(losses)}
     del found
+    return metrics | {"rate": _move(experiment, state, grads, controls)}
+
+
+def take_mixed_step(
+    experiment: Experiment,
+    gradients: Sequence[Gradients],
+    state: TrainState,
+    tasks: Sequence[Task],
+    batches: Sequence[Batch],
+    placement: Placement,
+) -> list[dict[str, Any]]:
+    """One update from a batch of each task, the mean of their gradients (IMP section 3.1's mixed
+    mini-batches): every part that some task uses moves. Each batch has metrics of its own."""
+    drawn = list(zip(gradients, tasks, batches, strict=True))
+    found = _gradients_of(experiment, state, drawn, placement)
+    losses = [metrics["loss"] for _, _, metrics in found]
+    grads, norm, controls = optimizer.accumulated(
+        experiment.optimizer, [own for own, _, _ in found], losses
+    )
+    rate = _move(experiment, state, grads, controls)
+    # A step is skipped or counted once.
+    once = [~controls[1], *([np.bool_(False)] * (len(found) - 1))]
+    return [
+        metrics | {"grad_norm": norm, "skipped": skipped, "rate": rate}
+        for (_, _, metrics), skipped in zip(found, once, strict=True)
+    ]
+
+
+def _gradients_of(
+    experiment: Experiment,
+    state: TrainState,
+    drawn: Sequence[tuple[Gradients, Task, Batch]],
+    placement: Placement,
+) -> list[tuple[Parts, tuple[Array, Array], dict[str, Array]]]:
+    """What each batch's program returns; the number of a batch in the run is what it draws from."""
+    root = np.asarray(jax.random.key_data(jax.random.key(experiment.seed)))
+    found = []
+    for number, (program, task, batch) in enumerate(drawn, state.step * len(drawn)):
+        parts = {name: state.parts[name] for name in parts_of(experiment.model, task)}
+        inputs, targets = placement.batch((batch.inputs, targets_of(task, batch)))
+        found.append(program(parts, inputs, targets, np.append(root, np.uint32(number))))
+    return found
+
+
+def _move(
+    experiment: Experiment, state: TrainState, grads: Parts, controls: tuple[Array, Array]
+) -> np.float32:
+    """Updates the parts that have gradients; the step's learning rate."""
+    config = experiment.optimizer
     rate = optimizer.learning_rate(config, state.step, experiment.steps)
-    for name in names:
+    for name in grads:
         state.parts[name], state.moments[name] = optimizer.update(
             config,
             state.parts[name],
@@ -116,7 +160,7 @@ def take_step(
             *controls,
         )
     state.step += 1
-    return metrics | {"rate": np.float32(rate)}
+    return np.float32(rate)
 
 
 @jax.jit

@@ -15,7 +15,15 @@ from imp_train.inputs import Choice, Inputs, load_datasets
 from imp_train.loop import classifiers, initial_state
 from imp_train.objectives import BCE, NCE, SCE, Sum
 from imp_train.placement import Placement
-from imp_train.step import key_of, make_gradients, parts_of, signature, take_step, targets_of
+from imp_train.step import (
+    key_of,
+    make_gradients,
+    parts_of,
+    signature,
+    take_mixed_step,
+    take_step,
+    targets_of,
+)
 from imp_train.tasks import Task, Variant
 
 
@@ -233,3 +241,64 @@ def test_two_batches_of_a_step_are_one_of_twice_the_size(make):
     for name in moments:
         scale = np.abs(one[name]).max()
         np.testing.assert_allclose(one[name], two[name], rtol=1e-3, atol=1e-5 * scale)
+
+
+def test_a_mixed_step_is_the_mean_of_its_batches_gradients(make):
+    """Of two batches of one task it is what accumulating them is; of two tasks it moves the parts
+    of both, each as its own gradient says."""
+    experiment = make(optimizer=dataclasses.replace(make().optimizer, accumulate=2))
+    pictures, classes = experiment.tasks
+    loaders = Inputs(experiment, load_datasets(experiment))._loaders
+    gradients = {t.name: make_gradients(experiment, t, t.variants[0]) for t in experiment.tasks}
+
+    def fresh():
+        return initial_state(experiment, {"colours": ("blue", "red")})
+
+    placement = Placement(experiment.model)
+    own = [loaders["classes/base"].batch(step) for step in range(2)]
+    one, other = fresh(), fresh()
+    alone = take_step(experiment, gradients["classes"], one, classes, own, placement)
+    mixed = take_mixed_step(
+        experiment, [gradients["classes"]] * 2, other, [classes] * 2, own, placement
+    )
+    for name, value in arrays(one).items():
+        np.testing.assert_array_equal(value, arrays(other)[name], err_msg=name)
+    assert float(alone["loss"]) == pytest.approx(np.mean([float(m["loss"]) for m in mixed]))
+    assert [bool(m["skipped"]) for m in mixed] == [False, False]
+
+    state = fresh()
+    before = arrays(state)
+    batches = [loaders["pictures/base"].batch(0), own[0]]
+    tasks = [pictures, classes]
+    metrics = take_mixed_step(
+        experiment, [gradients[t.name] for t in tasks], state, tasks, batches, placement
+    )
+    assert state.step == 1
+    assert len(metrics) == 2
+    assert float(metrics[0]["grad_norm"]) == float(metrics[1]["grad_norm"])
+    moved = {
+        name for name, value in arrays(state).items() if not np.array_equal(value, before[name])
+    }
+    both = {part for task in tasks for part in task.objective.parts}
+    assert moved == {
+        name for name in before if name.split("/", 1)[1].startswith(tuple(f"{p}/" for p in both))
+    }
+
+
+def test_a_mixed_step_that_is_not_finite_is_skipped_and_counted_once(make):
+    experiment = make(optimizer=dataclasses.replace(make().optimizer, accumulate=2))
+    loaders = Inputs(experiment, load_datasets(experiment))._loaders
+    state = initial_state(experiment, {"colours": ("blue", "red")})
+    state.parts["temperature/image-text"].log_scale[...] = np.float32(np.nan)
+    before = arrays(state)
+    found = take_mixed_step(
+        experiment,
+        [make_gradients(experiment, t, t.variants[0]) for t in experiment.tasks],
+        state,
+        experiment.tasks,
+        [loaders[f"{t.name}/base"].batch(0) for t in experiment.tasks],
+        Placement(experiment.model),
+    )
+    assert [bool(metrics["skipped"]) for metrics in found] == [True, False]
+    for name, value in arrays(state).items():
+        np.testing.assert_array_equal(value, before[name])

@@ -10,8 +10,8 @@ from imp_train.chips import of_kind
 from imp_train.columns import short
 from imp_train.tasks import Variant
 
-# Of a flush's rates in the average: the last few flushes count.
-_NEW = 0.3
+# Of a reading's rates in the average: the last few readings count.
+_NEW = 0.5
 
 
 def step_flops(config: ModelConfig, variant: Variant) -> float:

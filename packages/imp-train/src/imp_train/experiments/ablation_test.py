@@ -35,6 +35,13 @@ def test_table_2():
     (both,) = make("ablation-s", Path("data"), objectives="sum").tasks
     assert [type(term) for term in both.objective.terms] == [NCE, SCE]
     assert both.name == "i21k/image-label+sce"
+    mixed = make("ablation-s", Path("data"), objectives="mixed")
+    assert [task.variants[0].batch_size for task in mixed.tasks] == [4_096, 4_096]
+    assert (mixed.mixed, mixed.optimizer.accumulate) == (True, 2)
+    weights = [1.0, 1.0]
+    for step in range(20):
+        drawn = {mixed.sampler(weights, 0, number) for number in (2 * step, 2 * step + 1)}
+        assert drawn == {0, 1}, "a batch of each task in every step"
     with pytest.raises(ValueError, match="objectives 'all' are unknown; one of alternating, sum"):
         objectives(objectives="all")
 
