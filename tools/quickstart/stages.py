@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from imp_data import samples
+from imp_data import own_tokenizer, samples
 from imp_data.cli import corpus
 from imp_data.datasets import Dataset
 from imp_data.pipelines import build
-from imp_data.stores.atomic import write_file
 from imp_data.tokenizer import Tokenizer
 from imp_train.experiments.quickstart import STORED_VIEWS, VOCAB_SIZE
 
@@ -50,14 +49,20 @@ def build_data(workdir: Path, sample_files: Path) -> Path:
                 overwrite=True,
             )
         )
-    # The tokenizer belongs to its words: other data, another tokenizer.
-    source = "\n".join(dataset.plan_digest for dataset in datasets) + "\n"
-    made_from, tokenizer = data / "tokenizer.source", data / "tokenizer.model"
-    known = tokenizer.exists() and made_from.exists()
-    if not known or made_from.read_text() != source:
-        Tokenizer.train(corpus(datasets), tokenizer, VOCAB_SIZE)
-        write_file(made_from, source.encode())
+    _give_tokenizer(datasets, data / "tokenizer.model")
     return data
+
+
+def _give_tokenizer(datasets: Sequence[Dataset], path: Path) -> None:
+    """One of all their words, at `path` and in each; other words are another tokenizer."""
+    if path.exists():
+        tokenizer = Tokenizer.load(path)
+        # A dataset that was built anew holds none.
+        if all(own_tokenizer.holds(dataset, tokenizer) for dataset in datasets):
+            return
+    tokenizer = Tokenizer.train(corpus(datasets), path, VOCAB_SIZE)
+    for dataset in datasets:
+        own_tokenizer.give(dataset.path, tokenizer)
 
 
 def train(workdir: Path, data: Path, *, minutes: float, seed: int) -> Path:

@@ -29,7 +29,11 @@ def test_build_tokenizer_inspect_verify(source, tmp_path, capsys):
     model = tmp_path / "t.model"
     tokenizer = ["tokenizer", "--data", str(out), "--out", str(model), "--vocab-size", "300"]
     assert cli.main(tokenizer) == 0
-    assert model.is_file()
+    assert (out / "tokenizer.model").read_bytes() == model.read_bytes()
+    other = tmp_path / "other"
+    assert cli.main([*build[:4], str(other), *build[5:]]) == 0
+    assert cli.main(["tokenizer", "--data", str(other), "--model", str(model)]) == 0
+    assert (other / "tokenizer.model").read_bytes() == model.read_bytes()
     sheet = tmp_path / "sheet.png"
     assert cli.main(["inspect", str(out), "--sheet", str(sheet)]) == 0
     assert "6 captions, 6 distinct, words 2 to 2" in capsys.readouterr().out
