@@ -128,7 +128,13 @@ class Build:
         counts = ", ".join(f"{number} {split}" for split, number in dataset.num_examples.items())
         rejects = sum(dataset.manifest.rejects.values())
         rejected = count(rejects, "reject", "rejects")
-        print(f"{dataset.name}: {counts} examples, {rejected} at {dataset.path}")
+        # What a table's columns were not understood to hold is missed here first.
+        carried = " + ".join(dataset.modalities)
+        labels = count(len(dataset.label_names), "label", "labels")
+        print(
+            f"{dataset.name}: {counts} examples of {carried}, {labels}, {rejected} "
+            f"at {dataset.path}"
+        )
         if dataset.manifest.HasField("near_duplicates"):
             screened = dataset.manifest.near_duplicates
             dropped = count(sum(screened.dropped.values()), "near duplicate", "near duplicates")

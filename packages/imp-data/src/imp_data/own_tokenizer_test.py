@@ -46,7 +46,9 @@ def test_words_are_read_by_the_dataset_s_own(dataset, greys, grey_tokenizer, oth
 
 
 def test_another_is_refused_until_it_is_given(dataset, other):
-    with pytest.raises(ValueError, match=r"^dataset .* holds tokenizer \w{8}, not \w{8}, .*--model"):
+    with pytest.raises(
+        ValueError, match=r"^dataset .* holds tokenizer \w{8}, not \w{8}, .*--model"
+    ):
         tokens(dataset, other)
     own_tokenizer.give(dataset.path, other)
     assert np.isin(1, tokens(Dataset.load(dataset.path), other))
