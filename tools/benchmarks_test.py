@@ -43,10 +43,11 @@ def test_the_loop_writes_the_bytes_that_the_build_writes(tmp_path, on_path):
 
 
 def test_the_build_benchmark_prints_a_ratio(tmp_path, capsys, on_path):
-    Build(photos=tmp_path, images=20, size=32, rounds=1, scaling=(20,), workers=2).run()
+    asked = {"scaling": (20,), "workers": 2, "resize": True}
+    Build(photos=tmp_path, images=20, size=32, rounds=1, **asked).run()
     printed = capsys.readouterr().out
     assert re.search(r"beam / loop: \d+\.\d+\n\n\| images .*\n.*\n\| 20 \|", printed)
-    assert re.search(r"throughput of 2 to 1: beam \d+\.\d+, loop \d+\.\d+\n", printed)
+    assert re.search(r"throughput of 2 to 1: beam \d+\.\d+, loop \d+\.\d+, counting", printed)
     assert re.search(r"\| ours \| [\d,]+ \| 1\.00 \|", printed)
 
 

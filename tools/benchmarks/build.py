@@ -1,4 +1,4 @@
-"""What building costs: against a plain loop, as the set grows, on more workers; and a resize."""
+"""What building costs: against a plain loop; as the set grows, on more workers; and a resize."""
 
 import dataclasses
 import functools
@@ -10,10 +10,7 @@ from benchmarks import arms, photos, resize, workers
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Build:
-    """CPU seconds of `imp-data build` and of a plain multiprocessing loop, in turns.
-
-    Decoding and resizing are compared with img2dataset's, where that is installed.
-    """
+    """CPU seconds of `imp-data build` and of a plain multiprocessing loop, in turns."""
 
     photos: Path = Path("benchmark-photos")
     """JPEG files are made here, once."""
@@ -25,6 +22,8 @@ class Build:
     """Also build so many images, alone, for the cost of one as the set grows."""
     workers: int = 0
     """Also build on one worker and on so many, and say what that gains."""
+    resize: bool = False
+    """Also compare decoding and resizing with img2dataset's, where that is installed."""
 
     def run(self) -> None:
         source = photos.write(self.photos / str(self.images), self.images)
@@ -58,7 +57,8 @@ class Build:
                 workers=self.workers,
                 rounds=self.rounds,
             )
-        resize.compare(source, size=self.size, rounds=self.rounds)
+        if self.resize:
+            resize.compare(source, size=self.size, rounds=self.rounds)
 
     def _scale(self) -> None:
         sources = {count: photos.write(self.photos / str(count), count) for count in self.scaling}

@@ -1,6 +1,7 @@
-"""The hand-written loop that a Beam build is held against: same decode, same resize, same files.
+"""The hand-written loop that a Beam build is held against: same decode, same resize, same store.
 
-No plan, no checksums of files, no receipts, nothing to resume: two processes and a loop.
+It writes as anyone would who takes the store's writer: a checksum for every row and file, each file
+whole or not at all. It has no plan, shuffle, counts or receipts, and a bad file ends it.
 """
 
 import json

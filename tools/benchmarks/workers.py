@@ -1,7 +1,9 @@
 """What more workers bring: the Beam build, beside a plain loop's processes."""
 
 import functools
+import multiprocessing
 import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +11,10 @@ from benchmarks import arms
 from benchmarks.arms import Cost
 
 _BEAM = ("--direct_running_mode=multi_processing", "--direct_num_workers={}")
+_TURNS = 5_000_000
 NOTE = (
-    "Two CPUs may be hyperthreads of one core, which gain far less than two cores: "
-    "the plain loop's gain is what this machine has to give."
+    "Two CPUs may be hyperthreads of one core, which gain far less than two cores: a loop that "
+    "touches no memory gains what this machine has to give."
 )
 
 
@@ -32,13 +35,37 @@ def compare(source: Path, *, images: int, size: int, workers: int, rounds: int) 
         cpu, wall = arms.median_cpu(costs), arms.median_wall(costs)
         print(f"| {name} | {wall:.1f} | {1e3 * cpu / images:.2f} | {images / wall:.0f} |")
     gains = [gain(found[f"{name}, 1"], found[f"{name}, {workers}"]) for name in kinds]
-    print(f"throughput of {workers} to 1: beam {gains[0]:.2f}, loop {gains[1]:.2f}")
+    bound = machine_gain(workers, rounds=rounds)
+    print(
+        f"throughput of {workers} to 1: beam {gains[0]:.2f}, loop {gains[1]:.2f}, "
+        f"counting to {_TURNS:,} {bound:.2f}"
+    )
     print(NOTE)
 
 
 def gain(one: Sequence[Cost], several: Sequence[Cost]) -> float:
     """The median over rounds of the wall time of one worker to that of several."""
     return statistics.median(a.wall / b.wall for a, b in zip(one, several))
+
+
+def machine_gain(workers: int, *, rounds: int) -> float:
+    """The same of processes that share nothing and wait for nothing."""
+    gains = []
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        pool.map(_count, [1] * workers, chunksize=1)
+        for _ in range(rounds):
+            walls = []
+            for busy in (1, workers):
+                began = time.monotonic()
+                pool.map(_count, [_TURNS] * busy, chunksize=1)
+                walls.append(time.monotonic() - began)
+            gains.append(workers * walls[0] / walls[1])
+    return statistics.median(gains)
+
+
+def _count(turns: int) -> None:
+    while turns:
+        turns -= 1
 
 
 def _beam(source: Path, size: int, workers: int, scratch: Path) -> tuple[object, ...]:

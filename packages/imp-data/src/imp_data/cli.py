@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 import tyro
 
 from imp_data import inspect as inspect_lib
+from imp_data import own_tokenizer, view_names
 from imp_data import verify as verify_lib
-from imp_data import view_names
 from imp_data.datasets import Dataset
 from imp_data.media.limits import DEFAULT_LIMITS, Limits
+from imp_data.stores.atomic import write_file
 from imp_data.tokenizer import Tokenizer
 from imp_data.wording import count
 
@@ -127,7 +128,13 @@ class Build:
         counts = ", ".join(f"{number} {split}" for split, number in dataset.num_examples.items())
         rejects = sum(dataset.manifest.rejects.values())
         rejected = count(rejects, "reject", "rejects")
-        print(f"{dataset.name}: {counts} examples, {rejected} at {dataset.path}")
+        # What a table's columns were not understood to hold is missed here first.
+        carried = " + ".join(dataset.modalities)
+        labels = count(len(dataset.label_names), "label", "labels")
+        print(
+            f"{dataset.name}: {counts} examples of {carried}, {labels}, {rejected} "
+            f"at {dataset.path}"
+        )
         if dataset.manifest.HasField("near_duplicates"):
             screened = dataset.manifest.near_duplicates
             dropped = count(sum(screened.dropped.values()), "near duplicate", "near duplicates")
@@ -140,19 +147,29 @@ class Build:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainTokenizer:
-    """Train a SentencePiece tokenizer on datasets' captions and label names."""
+    """Train a SentencePiece tokenizer on datasets' captions and label names; each keeps a copy."""
 
     data: tuple[pathlib.Path, ...]
     """Datasets; their train splits are read."""
-    out: pathlib.Path
-    """File to write."""
+    out: pathlib.Path | None = None
+    """Also write the model to this file."""
+    model: pathlib.Path | None = None
+    """Give the datasets this model, such as T5's spiece.model; nothing is trained."""
     vocab_size: int = 2048
     seed: int = 0
 
     def run(self, beam_options: Sequence[str]) -> int:
         datasets = [Dataset.load(path) for path in self.data]
-        tokenizer = Tokenizer.train(corpus(datasets), self.out, self.vocab_size, self.seed)
-        print(f"{tokenizer.vocab_size} pieces at {self.out}")
+        if self.model is not None:
+            tokenizer = Tokenizer.load(self.model)
+        else:
+            tokenizer = Tokenizer.train(corpus(datasets), None, self.vocab_size, self.seed)
+        if self.out is not None:
+            write_file(self.out, tokenizer.model)
+        for dataset in datasets:
+            own_tokenizer.give(dataset.path, tokenizer)
+        where = ", ".join(str(path / own_tokenizer.FILE) for path in self.data)
+        print(f"{tokenizer.vocab_size} pieces at {where}")
         return 0
 
 

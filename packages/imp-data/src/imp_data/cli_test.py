@@ -25,11 +25,18 @@ def test_build_tokenizer_inspect_verify(source, tmp_path, capsys):
     build = ["build", "--source", f"folder:{source}", "--out", str(out), "--views", "image-8"]
     build += ["--format", "both", "--caption-from", "stem"]
     assert cli.main(build) == 0
-    assert "6 train, 6 test examples, 0 rejects" in capsys.readouterr().out
+    said = "6 train, 6 test examples of image + text, 1 label, 0 rejects at"
+    assert said in capsys.readouterr().out
+    assert cli.main([*build[:6], "image-4", *build[7:]]) == 2
+    assert "it was built with views image-8, not image-4; choose" in capsys.readouterr().err
     model = tmp_path / "t.model"
     tokenizer = ["tokenizer", "--data", str(out), "--out", str(model), "--vocab-size", "300"]
     assert cli.main(tokenizer) == 0
-    assert model.is_file()
+    assert (out / "tokenizer.model").read_bytes() == model.read_bytes()
+    other = tmp_path / "other"
+    assert cli.main([*build[:4], str(other), *build[5:]]) == 0
+    assert cli.main(["tokenizer", "--data", str(other), "--model", str(model)]) == 0
+    assert (other / "tokenizer.model").read_bytes() == model.read_bytes()
     sheet = tmp_path / "sheet.png"
     assert cli.main(["inspect", str(out), "--sheet", str(sheet)]) == 0
     assert "6 captions, 6 distinct, words 2 to 2" in capsys.readouterr().out

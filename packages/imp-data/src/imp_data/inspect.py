@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageDraw
 
+from imp_data import own_tokenizer
 from imp_data.datasets import Dataset
 from imp_data.stores.rows import Rows
 from imp_data.views import AudioView, ImageView, VideoView, View
@@ -24,6 +25,8 @@ def describe(dataset: Dataset) -> str:
     lines.append("formats  " + ", ".join(dataset.formats))
     size = sum(file.num_bytes for shard in dataset.manifest.shards for file in shard.files)
     lines.append(f"size     {size / 2**20:.1f} MiB in {len(dataset.manifest.shards)} shards")
+    if (tokenizer := own_tokenizer.load(dataset)) is not None:
+        lines.append(f"tokens   {own_tokenizer.FILE}, {tokenizer.vocab_size} pieces")
     for split, number in dataset.num_examples.items():
         lines.append(f"{split:8} " + count(number, "example", "examples"))
         words: collections.Counter[int] = collections.Counter()

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from imp_data import randomness
+from imp_data import own_tokenizer, randomness
 from imp_data.augment import Augment
 from imp_data.batch import Batch
 from imp_data.captions import Captions, TextsFrom, TokenCache
@@ -59,6 +59,7 @@ class Loader:
         """`batch_size` counts all hosts' examples; this one's are the `shards` of its `num_shards`
         equal parts. At most one view a modality.
 
+        `tokenizer` reads the words, by default the dataset's own; where it holds one, no other.
         `texts` says whether a TextView shows a caption or the label's name, `prompts` the phrases
         around it, such as "an icon of {}". `labels` says how Batch.labels come. `num_workers`
         processes make the batches of `batches`, each `prefetch` ahead; with 0 a thread does.
@@ -96,9 +97,7 @@ class Loader:
         self._tokens: TokenCache | None = None
         for view in self.views:
             if isinstance(view, TextView):
-                if tokenizer is None:
-                    raise ValueError(f"view {view.key} needs a tokenizer")
-                self._tokens = TokenCache(tokenizer, view.length)
+                self._tokens = TokenCache(_tokenizer(dataset, tokenizer, view), view.length)
                 self._captions = Captions.of(dataset, split, texts, prompts)
             else:
                 _check_stored(dataset, view)
@@ -210,6 +209,19 @@ def made_ahead(
     if num_workers:
         return Workers(make, jobs, num_workers=num_workers, depth=prefetch)
     return Prefetch(make, jobs, depth=prefetch)
+
+
+def _tokenizer(dataset: Dataset, chosen: Tokenizer | None, view: TextView) -> Tokenizer:
+    if chosen is not None:
+        own_tokenizer.check(dataset, chosen)
+        return chosen
+    own = own_tokenizer.load(dataset)
+    if own is None:
+        raise ValueError(
+            f"view {view.key} needs a tokenizer; dataset {dataset.name} holds none: "
+            f"imp-data tokenizer --data {dataset.path}"
+        )
+    return own
 
 
 def _check_stored(dataset: Dataset, view: View) -> None:

@@ -49,11 +49,11 @@ class Tokenizer:
     def train(
         cls,
         texts: Iterable[str],
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None,
         vocab_size: int,
         seed: int = 0,
     ) -> "Tokenizer":
-        """A unigram model with byte fallback, text lower-cased and NFKC, written to `path`.
+        """A unigram model with byte fallback, text lower-cased and NFKC, written to `path` if any.
 
         Few texts give fewer than `vocab_size` pieces. Raises ValueError for no text or a vocabulary
         that the bytes alone would fill.
@@ -87,7 +87,8 @@ class Tokenizer:
             raise ValueError(
                 f"vocab_size {vocab_size} does not suit {len(lines)} texts: {reason}"
             ) from error
-        write_file(pathlib.Path(path), model.getvalue())
+        if path is not None:
+            write_file(pathlib.Path(path), model.getvalue())
         return cls(model.getvalue())
 
     @property

@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
+from imp_data import own_tokenizer
 from imp_data.pipelines.build import build_dataset
+from imp_data.tokenizer import Tokenizer
 from imp_train.conftest import IMAGE, MODEL
 from imp_train.inputs import Inputs, Schedule, load_datasets
 from imp_train.objectives import NCE
@@ -54,6 +56,16 @@ def test_a_tokenizer_that_is_missing_or_too_large_is_refused(make, data):
         Inputs(experiment, load_datasets(experiment))
     experiment = make(model=dataclasses.replace(MODEL, vocab_size=260))
     with pytest.raises(ValueError, match="vocab_size 260"):
+        Inputs(experiment, load_datasets(experiment))
+
+
+def test_a_dataset_that_holds_another_tokenizer_is_refused(make, data, tmp_path):
+    shutil.copytree(data / "labelled", tmp_path / "labelled")
+    other = Tokenizer.train(["quite other words"], None, 280)
+    own_tokenizer.give(tmp_path / "labelled", other)
+    task = dataclasses.replace(make().tasks[0], dataset=tmp_path / "labelled")
+    experiment = make(tasks=(task,))
+    with pytest.raises(ValueError, match=r"^dataset labelled holds tokenizer .*[^\n]*$"):
         Inputs(experiment, load_datasets(experiment))
 
 

@@ -59,16 +59,18 @@ def log_mel(waveform: np.ndarray, view: AudioView) -> np.ndarray:
 
     Longer waveforms are cut, shorter ones padded with silence.
     """
-    needed = (view.frames - 1) * view.hop + view.window
-    padded = np.zeros(needed, np.float32)
-    kept = waveform[:needed]
-    padded[: len(kept)] = kept
+    kept = waveform[: (view.frames - 1) * view.hop + view.window]
+    # The frames that begin before the sound ends; those after it need no transform.
+    num_heard = min(view.frames, max(1, -(-len(kept) // view.hop)))
+    padded = np.zeros((num_heard - 1) * view.hop + view.window, np.float32)
+    padded[: len(kept)] = kept[: len(padded)]
     frames = np.lib.stride_tricks.sliding_window_view(padded, view.window)[:: view.hop]
     spectrum = np.fft.rfft(frames * _hann(view.window), axis=-1)
     power = np.square(spectrum.real) + np.square(spectrum.imag)
     weights = mel_filters(view.num_mels, view.window, view.sample_rate, view.fmin, view.fmax)
-    mel = _banded(power, *_bands(weights.tobytes(), weights.shape))
-    return np.log(mel + np.float32(_FLOOR)).astype(np.float32, copy=False)
+    mel = np.zeros((view.frames, view.num_mels), np.float32)
+    mel[:num_heard] = _banded(power, *_bands(weights.tobytes(), weights.shape))
+    return np.log(mel + np.float32(_FLOOR))
 
 
 @functools.cache

@@ -60,6 +60,14 @@ def test_silence_is_the_floor_and_short_clips_are_padded_with_it(tone):
     np.testing.assert_allclose(array[6:], np.log(1e-6), rtol=1e-6)
 
 
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 129, 256, 300, 640, 641, 900])
+def test_the_silence_after_a_clip_may_as_well_be_its_own(length):
+    view = AudioView(frames=4, num_mels=20, window=256, hop=128)
+    waveform = np.random.default_rng(0).normal(0, 0.3, length).astype(np.float32)
+    whole = np.concatenate([waveform, np.zeros(900, np.float32)])
+    np.testing.assert_array_equal(audio.log_mel(waveform, view), audio.log_mel(whole, view))
+
+
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
 @pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2), (8_000, 1)])
 def test_formats_rates_and_channels_agree(tone, kind, rate, channels):

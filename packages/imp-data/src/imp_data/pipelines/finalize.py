@@ -6,7 +6,7 @@ import pathlib
 import re
 
 import imp_data
-from imp_data import datasets
+from imp_data import datasets, own_tokenizer
 from imp_data import views as views_lib
 from imp_data.pipelines import shard as shard_lib
 from imp_data.pipelines.plan import Plan
@@ -59,6 +59,7 @@ def finalize(plan: Plan, out: pathlib.Path, *, max_reject_share: float) -> datas
         source=plan.source,
         writer=imp_data.__version__,
         shards=receipts,
+        tokenizer=own_tokenizer.given(out),
     )
     for view in plan.views:
         text = json.dumps(views_lib.to_json(view), sort_keys=True)

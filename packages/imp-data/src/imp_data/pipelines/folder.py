@@ -5,6 +5,7 @@ import pathlib
 import shutil
 from collections.abc import Sequence
 
+from imp_data import own_tokenizer
 from imp_data.datasets import MANIFEST, Dataset
 from imp_data.pipelines import frozen, screen
 from imp_data.pipelines import shard as shard_lib
@@ -16,7 +17,16 @@ from imp_data.stores import tensorstore
 
 PLAN = "plan.json"
 # All that a build writes; nothing else in the folder is ever deleted.
-_OURS = ("tensorstore", "tfrecord", "examples", "receipts", REJECTS, PLAN, screen.FOLDER)
+_OURS = (
+    "tensorstore",
+    "tfrecord",
+    "examples",
+    "receipts",
+    REJECTS,
+    PLAN,
+    screen.FOLDER,
+    own_tokenizer.FILE,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Collection
 from typing import Any
 
+from imp_data import views as views_lib
 from imp_data.media.limits import Limits
 from imp_data.stores.atomic import write_file
 
@@ -47,7 +48,8 @@ class Frozen:
         """
         for name, value in plan.options.items():
             if self.options[name] != value:
-                raise ValueError(f"it was built with {name} {self.options[name]}, not {value}")
+                old, new = _shown(name, self.options[name]), _shown(name, value)
+                raise ValueError(f"it was built with {name} {old}, not {new}")
         for field in dataclasses.fields(Limits):
             old, new = (getattr(limits, field.name) for limits in (self.limits, plan.limits))
             if new < old or (new > old and not retry):
@@ -85,6 +87,13 @@ def read(path: pathlib.Path) -> Frozen | None:
 
 def write(path: pathlib.Path, plan: Frozen) -> None:
     write_file(path, json.dumps(dataclasses.asdict(plan)).encode())
+
+
+def _shown(option: str, value: Any) -> Any:
+    """Views by their keys, as the user writes them."""
+    if option != "views":
+        return value
+    return ", ".join(views_lib.from_json(view).key for view in value)
 
 
 def _some(names: list[str]) -> str:

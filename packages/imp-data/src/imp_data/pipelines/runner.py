@@ -1,7 +1,9 @@
 """Runner: a Beam graph runs on the runner that the options name, or in this process."""
 
 import concurrent.futures
+import pickle
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -25,11 +27,13 @@ def for_each(
 
     The jobs in work are finished before an interrupt ends an in-process run.
     """
+    # A job may list thousands of files. Beam compresses its graph by bzip2, more than once.
+    packed = [zlib.compress(pickle.dumps(job), zlib.Z_BEST_SPEED) for job in jobs]
 
     def graph(pipeline: beam.Pipeline) -> None:
         _ = (
             pipeline
-            | "Jobs" >> beam.Create(jobs)
+            | "Jobs" >> beam.Create(packed)
             | "Spread" >> beam.Reshuffle()
             | "Work" >> beam.ParDo(_Work(work))
         )
@@ -41,9 +45,9 @@ class _Work(beam.DoFn):
     def __init__(self, work: Callable[[Any], object]) -> None:
         self._work = work
 
-    def process(self, job: Any) -> Iterable[None]:
+    def process(self, packed: bytes) -> Iterable[None]:
         if not _stopping.is_set():
-            self._work(job)
+            self._work(pickle.loads(zlib.decompress(packed)))
             yield None
 
 

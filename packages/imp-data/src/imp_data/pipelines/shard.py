@@ -25,7 +25,7 @@ from imp_data.views import View
 from imp_proto.v1 import manifest_pb2
 
 # A thread decodes so many items in a turn, unless their arrays are large: handing over each alone
-# costs a tenth of decoding a photo.
+# would be felt beside decoding a small picture.
 _TURN_ITEMS = 16
 _TURN_BYTES = 2**20
 _TURNS_AHEAD = 2

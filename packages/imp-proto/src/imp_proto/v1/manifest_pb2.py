@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bimp_proto/v1/manifest.proto\x12\x06imp.v1\"\x86\x03\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nmodalities\x18\x03 \x03(\t\x12!\n\x05views\x18\x04 \x03(\x0b\x32\x12.imp.v1.StoredView\x12\x1d\n\x06splits\x18\x05 \x03(\x0b\x32\r.imp.v1.Split\x12\x0e\n\x06labels\x18\x06 \x03(\t\x12\x1f\n\x06shards\x18\x07 \x03(\x0b\x32\x0f.imp.v1.Receipt\x12.\n\x07rejects\x18\x08 \x03(\x0b\x32\x1d.imp.v1.Manifest.RejectsEntry\x12\x0f\n\x07\x66ormats\x18\t \x03(\t\x12\x13\n\x0bplan_digest\x18\n \x01(\t\x12\x0e\n\x06source\x18\x0b \x01(\t\x12\x0e\n\x06writer\x18\x0c \x01(\t\x12/\n\x0fnear_duplicates\x18\r \x01(\x0b\x32\x16.imp.v1.NearDuplicates\x1a.\n\x0cRejectsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xc4\x02\n\x0eNearDuplicates\x12\x0f\n\x07\x61gainst\x18\x01 \x03(\t\x12\x0e\n\x06within\x18\x02 \x01(\x08\x12\x13\n\x0b\x63ompared_by\x18\x03 \x03(\t\x12\x34\n\x07\x64ropped\x18\x04 \x03(\x0b\x32#.imp.v1.NearDuplicates.DroppedEntry\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12:\n\nsimilarity\x18\x06 \x03(\x0b\x32&.imp.v1.NearDuplicates.SimilarityEntry\x12\x17\n\x0flabel_conflicts\x18\x07 \x01(\x03\x1a.\n\x0c\x44roppedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x31\n\x0fSimilarityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\'\n\nStoredView\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04json\x18\x02 \x01(\t\"?\n\x05Split\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cnum_examples\x18\x02 \x01(\x03\x12\x12\n\nshard_size\x18\x03 \x01(\x03\"\xd2\x01\n\x07Receipt\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\r\n\x05shard\x18\x03 \x01(\x05\x12\x14\n\x0cnum_examples\x18\x04 \x01(\x03\x12\x1b\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x0c.imp.v1.File\x12\x1f\n\x07rejects\x18\x06 \x03(\x0b\x32\x0e.imp.v1.Reject\x12\x15\n\rnum_captioned\x18\x07 \x01(\x03\x12\x14\n\x0cnum_labelled\x18\x08 \x01(\x03\x12\x18\n\x10num_single_label\x18\t \x01(\x03\"7\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tnum_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"$\n\x06Reject\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bimp_proto/v1/manifest.proto\x12\x06imp.v1\"\xa7\x03\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nmodalities\x18\x03 \x03(\t\x12!\n\x05views\x18\x04 \x03(\x0b\x32\x12.imp.v1.StoredView\x12\x1d\n\x06splits\x18\x05 \x03(\x0b\x32\r.imp.v1.Split\x12\x0e\n\x06labels\x18\x06 \x03(\t\x12\x1f\n\x06shards\x18\x07 \x03(\x0b\x32\x0f.imp.v1.Receipt\x12.\n\x07rejects\x18\x08 \x03(\x0b\x32\x1d.imp.v1.Manifest.RejectsEntry\x12\x0f\n\x07\x66ormats\x18\t \x03(\t\x12\x13\n\x0bplan_digest\x18\n \x01(\t\x12\x0e\n\x06source\x18\x0b \x01(\t\x12\x0e\n\x06writer\x18\x0c \x01(\t\x12/\n\x0fnear_duplicates\x18\r \x01(\x0b\x32\x16.imp.v1.NearDuplicates\x12\x1f\n\ttokenizer\x18\x0e \x01(\x0b\x32\x0c.imp.v1.File\x1a.\n\x0cRejectsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xc4\x02\n\x0eNearDuplicates\x12\x0f\n\x07\x61gainst\x18\x01 \x03(\t\x12\x0e\n\x06within\x18\x02 \x01(\x08\x12\x13\n\x0b\x63ompared_by\x18\x03 \x03(\t\x12\x34\n\x07\x64ropped\x18\x04 \x03(\x0b\x32#.imp.v1.NearDuplicates.DroppedEntry\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12:\n\nsimilarity\x18\x06 \x03(\x0b\x32&.imp.v1.NearDuplicates.SimilarityEntry\x12\x17\n\x0flabel_conflicts\x18\x07 \x01(\x03\x1a.\n\x0c\x44roppedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x31\n\x0fSimilarityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\'\n\nStoredView\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04json\x18\x02 \x01(\t\"?\n\x05Split\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cnum_examples\x18\x02 \x01(\x03\x12\x12\n\nshard_size\x18\x03 \x01(\x03\"\xd2\x01\n\x07Receipt\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\r\n\x05shard\x18\x03 \x01(\x05\x12\x14\n\x0cnum_examples\x18\x04 \x01(\x03\x12\x1b\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x0c.imp.v1.File\x12\x1f\n\x07rejects\x18\x06 \x03(\x0b\x32\x0e.imp.v1.Reject\x12\x15\n\rnum_captioned\x18\x07 \x01(\x03\x12\x14\n\x0cnum_labelled\x18\x08 \x01(\x03\x12\x18\n\x10num_single_label\x18\t \x01(\x03\"7\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tnum_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"$\n\x06Reject\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,23 +38,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEARDUPLICATES_SIMILARITYENTRY']._loaded_options = None
   _globals['_NEARDUPLICATES_SIMILARITYENTRY']._serialized_options = b'8\001'
   _globals['_MANIFEST']._serialized_start=40
-  _globals['_MANIFEST']._serialized_end=430
-  _globals['_MANIFEST_REJECTSENTRY']._serialized_start=384
-  _globals['_MANIFEST_REJECTSENTRY']._serialized_end=430
-  _globals['_NEARDUPLICATES']._serialized_start=433
-  _globals['_NEARDUPLICATES']._serialized_end=757
-  _globals['_NEARDUPLICATES_DROPPEDENTRY']._serialized_start=660
-  _globals['_NEARDUPLICATES_DROPPEDENTRY']._serialized_end=706
-  _globals['_NEARDUPLICATES_SIMILARITYENTRY']._serialized_start=708
-  _globals['_NEARDUPLICATES_SIMILARITYENTRY']._serialized_end=757
-  _globals['_STOREDVIEW']._serialized_start=759
-  _globals['_STOREDVIEW']._serialized_end=798
-  _globals['_SPLIT']._serialized_start=800
-  _globals['_SPLIT']._serialized_end=863
-  _globals['_RECEIPT']._serialized_start=866
-  _globals['_RECEIPT']._serialized_end=1076
-  _globals['_FILE']._serialized_start=1078
-  _globals['_FILE']._serialized_end=1133
-  _globals['_REJECT']._serialized_start=1135
-  _globals['_REJECT']._serialized_end=1171
+  _globals['_MANIFEST']._serialized_end=463
+  _globals['_MANIFEST_REJECTSENTRY']._serialized_start=417
+  _globals['_MANIFEST_REJECTSENTRY']._serialized_end=463
+  _globals['_NEARDUPLICATES']._serialized_start=466
+  _globals['_NEARDUPLICATES']._serialized_end=790
+  _globals['_NEARDUPLICATES_DROPPEDENTRY']._serialized_start=693
+  _globals['_NEARDUPLICATES_DROPPEDENTRY']._serialized_end=739
+  _globals['_NEARDUPLICATES_SIMILARITYENTRY']._serialized_start=741
+  _globals['_NEARDUPLICATES_SIMILARITYENTRY']._serialized_end=790
+  _globals['_STOREDVIEW']._serialized_start=792
+  _globals['_STOREDVIEW']._serialized_end=831
+  _globals['_SPLIT']._serialized_start=833
+  _globals['_SPLIT']._serialized_end=896
+  _globals['_RECEIPT']._serialized_start=899
+  _globals['_RECEIPT']._serialized_end=1109
+  _globals['_FILE']._serialized_start=1111
+  _globals['_FILE']._serialized_end=1166
+  _globals['_REJECT']._serialized_start=1168
+  _globals['_REJECT']._serialized_end=1204
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Manifest(_message.Message):
-    __slots__ = ("format", "name", "modalities", "views", "splits", "labels", "shards", "rejects", "formats", "plan_digest", "source", "writer", "near_duplicates")
+    __slots__ = ("format", "name", "modalities", "views", "splits", "labels", "shards", "rejects", "formats", "plan_digest", "source", "writer", "near_duplicates", "tokenizer")
     class RejectsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class Manifest(_message.Message):
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     WRITER_FIELD_NUMBER: _ClassVar[int]
     NEAR_DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    TOKENIZER_FIELD_NUMBER: _ClassVar[int]
     format: int
     name: str
     modalities: _containers.RepeatedScalarFieldContainer[str]
@@ -41,7 +42,8 @@ class Manifest(_message.Message):
     source: str
     writer: str
     near_duplicates: NearDuplicates
-    def __init__(self, format: _Optional[int] = ..., name: _Optional[str] = ..., modalities: _Optional[_Iterable[str]] = ..., views: _Optional[_Iterable[_Union[StoredView, _Mapping]]] = ..., splits: _Optional[_Iterable[_Union[Split, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., shards: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ..., rejects: _Optional[_Mapping[str, int]] = ..., formats: _Optional[_Iterable[str]] = ..., plan_digest: _Optional[str] = ..., source: _Optional[str] = ..., writer: _Optional[str] = ..., near_duplicates: _Optional[_Union[NearDuplicates, _Mapping]] = ...) -> None: ...
+    tokenizer: File
+    def __init__(self, format: _Optional[int] = ..., name: _Optional[str] = ..., modalities: _Optional[_Iterable[str]] = ..., views: _Optional[_Iterable[_Union[StoredView, _Mapping]]] = ..., splits: _Optional[_Iterable[_Union[Split, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., shards: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ..., rejects: _Optional[_Mapping[str, int]] = ..., formats: _Optional[_Iterable[str]] = ..., plan_digest: _Optional[str] = ..., source: _Optional[str] = ..., writer: _Optional[str] = ..., near_duplicates: _Optional[_Union[NearDuplicates, _Mapping]] = ..., tokenizer: _Optional[_Union[File, _Mapping]] = ...) -> None: ...
 
 class NearDuplicates(_message.Message):
     __slots__ = ("against", "within", "compared_by", "dropped", "digest", "similarity", "label_conflicts")
