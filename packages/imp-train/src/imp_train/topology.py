@@ -33,7 +33,7 @@ class Topology:
     def parse(cls, name: str) -> "Topology":
         """Raises ValueError for a name of neither form."""
         tpu = re.fullmatch(r"(\w+):(\d+(?:x\d+){1,2})", name)
-        gpu = re.fullmatch(r"(\w+?)x(\d+)", name)
+        gpu = re.fullmatch(r"([\w-]+?)x(\d+)", name)
         if tpu and tpu[1] in _TPUS:
             return cls(name, CHIPS[tpu[1]], math.prod(map(int, tpu[2].split("x"))), tpu[2])
         if gpu and gpu[1] in CHIPS and gpu[1] not in _TPUS and int(gpu[2]):
