@@ -13,7 +13,9 @@ _OPERATION = re.compile(
 _ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\]")
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4}
 _BYTES |= {"s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8}
-_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_KNOWN_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_CONDITION = re.compile(r"condition=%?([\w.\-]+)")
+_LIMIT = re.compile(r"ROOT \S+ = pred\[\]\S* compare\(\S+, (%[\w.\-]+)\), direction=LT")
 _CALLED = re.compile(
     r"\b(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)"
 )
@@ -44,16 +46,9 @@ def traffic(hlo: str) -> dict[str, Traffic]:
                 count, total = found[kind]
                 found[kind] = (count + times, total + times * _sent(operation, line))
                 continue
-            trips = _TRIPS.search(line)
-            called = _CALLED.findall(line)
-            for group in _BRANCHES.findall(line):
-                called += [name.strip(" %") for name in group.split(",")]
-            for inner in called:
-                if inner not in bodies or not exchanging[inner]:
-                    continue
-                if " while(" in line and trips is None:
-                    raise ValueError(f"the loop {inner} exchanges, but how often is not known")
-                visit(inner, times * (int(trips[1]) if " while(" in line and trips else 1))
+            for inner in _called(line):
+                if exchanging.get(inner):
+                    visit(inner, times * _trips(line, inner, bodies))
 
     exchanging = _exchanging(bodies)
     visit("ENTRY", 1)
@@ -85,12 +80,35 @@ def _exchanging(bodies: dict[str, list[str]]) -> dict[str, bool]:
             known[name] = False
             known[name] = any(
                 _OPERATION.match(line)
-                or any(inner in bodies and ask(inner) for inner in _CALLED.findall(line))
+                or any(inner in bodies and ask(inner) for inner in _called(line))
                 for line in bodies[name]
             )
         return known[name]
 
     return {name: ask(name) for name in bodies}
+
+
+def _called(line: str) -> list[str]:
+    called: list[str] = _CALLED.findall(line)
+    for group in _BRANCHES.findall(line):
+        called += [name.strip(" %") for name in group.split(",")]
+    return called
+
+
+def _trips(line: str, body: str, bodies: dict[str, list[str]]) -> int:
+    """How often an operation runs what it calls: once, but for a loop."""
+    if " while(" not in line:
+        return 1
+    if known := _KNOWN_TRIPS.search(line):
+        return int(known[1])
+    # Some compilers leave it to be read: JAX's loops count from 0 while less than a constant.
+    condition = _CONDITION.search(line)
+    lines = "\n".join(bodies[condition[1]]) if condition else ""
+    if limit := _LIMIT.search(lines):
+        name = re.escape(limit[1])
+        if constant := re.search(rf"{name} = s32\[\]\S* constant\((\d+)\)", lines):
+            return int(constant[1])
+    raise ValueError(f"the loop {body} exchanges, but how often is not known")
 
 
 def _sent(operation: re.Match[str], line: str) -> float:

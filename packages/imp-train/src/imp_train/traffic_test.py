@@ -58,6 +58,11 @@ def test_what_lies_in_loops_counts_once_a_trip():
     }
 
 
+def test_trips_may_be_read_off_a_loops_condition():
+    """As libtpu leaves them."""
+    assert traffic(KNOWN.replace('{"n":"3"}', "{}")) == traffic(KNOWN)
+
+
 def test_a_program_of_one_chip_sends_nothing():
     assert (
         traffic(KNOWN[: KNOWN.index("%inner (p")] + "ENTRY %main (x: f32[]) -> f32[] {\n}\n") == {}
