@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -75,9 +76,12 @@ def port():
         return probe.getsockname()[1]
 
 
-def wait_for_step(process):
-    while not (line := process.stdout.readline()).startswith("step"):
-        assert line, "it ended before its first steps"
+def wait_for_steps(workdir, count, processes):
+    """Until so many are recorded."""
+    path = workdir / "metrics.jsonl"
+    while not path.exists() or len(path.read_text().splitlines()) < count:
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.1)
 
 
 def losses(workdir):
@@ -107,7 +111,7 @@ def test_one_process_then_two_on_a_mesh_then_one_come_to_one_end(data, begin, tm
 
 def test_a_signal_to_one_stops_all_who_go_on_and_end_when_one_is_killed(begin, tmp_path, port):
     processes = begin(tmp_path, devices=1, number=2, port=port, for_ever=True)
-    wait_for_step(processes[0])
+    wait_for_steps(tmp_path, 2, processes)
     processes[1].send_signal(signal.SIGTERM)
     said, _ = end(processes)
     stopped = int(said.split()[-1])
@@ -116,7 +120,7 @@ def test_a_signal_to_one_stops_all_who_go_on_and_end_when_one_is_killed(begin, t
     assert steps[-1] == stopped
 
     processes = begin(tmp_path, devices=1, number=2, port=port, for_ever=True)
-    wait_for_step(processes[0])
+    wait_for_steps(tmp_path, stopped + 2, processes)
     processes[1].kill()
     said, _ = end(processes, expected=None)
     assert processes[0].returncode == 2, said
@@ -146,18 +150,20 @@ def test_a_batch_that_a_mesh_cannot_share_is_refused(begin, tmp_path):
 
 
 def main(told):
-    """One process of a run. For ever: of one task, saying when it has begun."""
+    """One process of a run; for ever, of one task that compiles soon."""
     Processes(**told["processes"]).join()
     use_persistent_cache(pathlib.Path(told["cache"]))
-    name = "classes" if "for_ever" in told else "pictures"
-    made, workdir = experiment(pathlib.Path(told["data"]), name), pathlib.Path(told["workdir"])
-    options = {"progress": False, "mesh": MeshShape(**told.get("mesh", {}))}
-    if "for_ever" in told:
+    for_ever = told.get("for_ever", False)
+    made = experiment(pathlib.Path(told["data"]), "classes" if for_ever else "pictures")
+    if for_ever:
         made = dataclasses.replace(made, steps=10**6, checkpoint_every=10**6)
-        begun = sorted(int(path.name) for path in workdir.glob("checkpoints/*"))
-        summary = train(made, workdir, stop_after=max([0, *begun]) + 2, **options)
-        print("step", summary.step, flush=True)
-    summary = train(made, workdir, stop_after=told.get("stop_after"), **options)
+    summary = train(
+        made,
+        pathlib.Path(told["workdir"]),
+        progress=False,
+        mesh=MeshShape(**told.get("mesh", {})),
+        stop_after=told.get("stop_after"),
+    )
     print("step", summary.step, flush=True)
 
 

@@ -41,6 +41,8 @@ class Processes:
 
     def join(self) -> None:
         """Before anything else of JAX: makes every process's devices one another's."""
+        # It would swallow a SIGTERM that comes before the loop listens.
+        jax.config.update("jax_enable_preemption_service", False)
         if self.cluster:
             jax.distributed.initialize(heartbeat_timeout_seconds=self.lost_after)
         elif self.number > 1:
