@@ -64,10 +64,13 @@ class Build:
         sources = {count: photos.write(self.photos / str(count), count) for count in self.scaling}
         sets = {f"{count:08d}": functools.partial(self._beam, sources[count]) for count in sources}
         costs = arms.in_turns(sets, rounds=self.rounds)
-        print("\n| images | CPU s | CPU ms an image |\n|---|---|---|")
-        for name, own in costs.items():
-            cpu = arms.median_cpu(own)
-            print(f"| {int(name)} | {cpu:.1f} | {1e3 * cpu / int(name):.2f} |")
+        print("\n| images | CPU s | CPU ms an image | CPU ms a further one |\n|---|---|---|---|")
+        before, spent = 0, 0.0
+        for name, own in sorted(costs.items()):
+            cpu, count = arms.median_cpu(own), int(name)
+            further = 1e3 * (cpu - spent) / (count - before)
+            print(f"| {count} | {cpu:.1f} | {1e3 * cpu / count:.2f} | {further:.2f} |")
+            before, spent = count, cpu
 
     def _beam(self, source: Path, scratch: Path) -> tuple[object, ...]:
         view = f"image-{self.size}"
