@@ -8,6 +8,7 @@ import tyro
 
 from benchmarks.build import Build
 from benchmarks.experts import Experts
+from benchmarks.kills import Kills
 from benchmarks.loader import LoaderBenchmark
 from benchmarks.moe_layer import MoELayer
 from benchmarks.near_duplicates import NearDuplicates
@@ -24,6 +25,7 @@ _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "scan": Scan,
     "remat": Remat,
     "pytorch": PyTorch,
+    "kills": Kills,
 }
 
 

@@ -80,10 +80,10 @@ def inspect(workdir: Path) -> Progress:
     )
 
 
-def digest(workdir: Path) -> tuple[int, str]:
+def digest(workdir: Path, *, moments: bool = False) -> tuple[int, str]:
     """The last checkpoint's step, and the SHA-256 of its parameters: names, shapes, dtypes, values.
 
-    Equal digests, equal parameters to the bit, whatever devices they were trained on.
+    Equal digests, equal parameters to the bit, and with `moments` the optimizer's too.
     Raises FileNotFoundError where nothing is saved yet.
     """
     step = _saved(workdir)
@@ -91,7 +91,8 @@ def digest(workdir: Path) -> tuple[int, str]:
         raise FileNotFoundError(f"{workdir} has no checkpoint yet; let the run save one")
     path = workdir.absolute() / "checkpoints" / str(step) / "state"
     handler = ocp.PyTreeCheckpointHandler()
-    names = sorted(name for name in handler.metadata(path).tree if name.startswith("params/"))
+    kinds = ("params/", "moments/") if moments else ("params/",)
+    names = sorted(name for name in handler.metadata(path).tree if name.startswith(kinds))
     total = hashlib.sha256()
     with ocp.Checkpointer(handler) as checkpointer:
         for name in names:
