@@ -130,6 +130,8 @@ class Plan(_Chosen):
     mesh: MeshShape = dataclasses.field(default_factory=MeshShape)
     classes: int = 20_000
     """Labels of each classifier."""
+    only: tuple[str, ...] = ()
+    """Variants whose programs to compile, such as webli/image-text/base; all without."""
     cache: Path = Path.home() / ".cache" / "imp" / "plans"
     """Folder of what was compiled once."""
 
@@ -142,6 +144,7 @@ class Plan(_Chosen):
             classes=self.classes,
             cache=self.cache,
             say=lambda line: print(line, file=sys.stderr, flush=True),
+            only=self.only,
         )
         print(page_of_plan(found, experiment))
         return 0 if all(found.fits(program) for program in found.programs) else 1

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +97,13 @@ def plan(
     classes: int,
     cache: Path,
     say: Callable[[str], None],
+    only: Sequence[str] = (),
 ) -> Plan:
-    """Every signature's program, compiled for `topology` or reckoned.
+    """Every signature's program, or those that serve `only`, compiled for `topology` or reckoned.
 
     `classes` is the number of each classifier's labels. What was compiled once is read from
-    `cache`. Raises ValueError for a mesh that the topology or the model doesn't fit.
+    `cache`. Raises ValueError for a mesh that the topology or the model doesn't fit, and for a name
+    in `only` that no variant has.
     """
     config, chips = experiment.model, topology.num_chips
     mesh: Mesh | AbstractMesh
@@ -114,7 +116,7 @@ def plan(
         mesh = placement.mesh
     parts, moments = _state(experiment, mesh, classes)
     programs = []
-    for choice, shares in _signatures(experiment):
+    for choice, shares in _signatures(experiment, only):
         taken = {name: parts[name] for name in parts_of(config, choice.task)}
         own = _on_a_chip(taken)
         if placement is None:
@@ -140,14 +142,21 @@ def plan(
     )
 
 
-def _signatures(experiment: Experiment) -> Iterator[tuple[Choice, tuple[str, ...]]]:
+def _signatures(
+    experiment: Experiment, only: Sequence[str]
+) -> Iterator[tuple[Choice, tuple[str, ...]]]:
     """One choice of each signature, and the keys of all that share it."""
     found: dict[tuple[Any, ...], list[Choice]] = {}
+    keys = [Choice(task, v).key for task in experiment.tasks for v in task.variants]
+    if unknown := [name for name in only if name not in keys]:
+        raise ValueError(f"no variant is named {unknown[0]!r}; there are {', '.join(keys)}")
     for task in experiment.tasks:
         for variant in task.variants:
             key = signature(experiment.model, task, variant)
             found.setdefault(key, []).append(Choice(task, variant))
     for choices in found.values():
+        if only and not any(choice.key in only for choice in choices):
+            continue
         yield choices[0], tuple(choice.key for choice in choices)
 
 

@@ -76,6 +76,15 @@ def test_the_roofline_is_the_slowest_of_three(make):
     assert "(compute)" in page(slow, eight(make))
 
 
+def test_some_programs_may_be_left_out(make):
+    h200 = Topology.parse("h200x8")
+    options = {"classes": 2, "cache": Path("unused"), "say": print}
+    found = plan(eight(make), h200, MeshShape(), only=["classes/base"], **options)
+    assert [program.name for program in found.programs] == ["classes/base"]
+    with pytest.raises(ValueError, match="no variant is named 'x'; there are pictures/base, cl"):
+        plan(eight(make), h200, MeshShape(), only=["x"], **options)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
