@@ -16,20 +16,25 @@ class Chip:
     link_rate: float
     """Of all links to the other chips of a slice or a node, one way."""
 
+    @property
+    def usable(self) -> float:
+        """Bytes that a program may have: of TPU v4's 32 GiB libtpu gives out 30.75."""
+        return 0.96 * self.memory
+
 
 _GIB = 2**30
 CHIPS: dict[str, Chip] = {
     "v4": Chip(
-        kind="TPU v4", peak_flops=275e12, memory=32 * _GIB, memory_rate=1228e9, link_rate=150e9
+        kind="TPU v4", peak_flops=275e12, memory=32 * _GIB, memory_rate=1228e9, link_rate=300e9
     ),
     "v5e": Chip(
-        kind="TPU v5 lite", peak_flops=197e12, memory=16 * _GIB, memory_rate=819e9, link_rate=100e9
+        kind="TPU v5 lite", peak_flops=197e12, memory=16 * _GIB, memory_rate=819e9, link_rate=200e9
     ),
     "v5p": Chip(
-        kind="TPU v5", peak_flops=459e12, memory=95 * _GIB, memory_rate=2765e9, link_rate=300e9
+        kind="TPU v5", peak_flops=459e12, memory=95 * _GIB, memory_rate=2765e9, link_rate=600e9
     ),
     "v6e": Chip(
-        kind="TPU v6 lite", peak_flops=918e12, memory=32 * _GIB, memory_rate=1640e9, link_rate=224e9
+        kind="TPU v6 lite", peak_flops=918e12, memory=32 * _GIB, memory_rate=1640e9, link_rate=400e9
     ),
     "a100-40gb": Chip(
         kind="NVIDIA A100-SXM4-40GB",

@@ -75,7 +75,7 @@ class Plan:
         return self.resident + beside + program.outputs + program.temporaries
 
     def fits(self, program: Program) -> bool:
-        return program.failed is None and self.peak(program) <= self.topology.chip.memory
+        return program.failed is None and self.peak(program) <= self.topology.chip.usable
 
     def seconds(self, program: Program) -> dict[str, float]:
         """The roofline: none of these can be done faster, and a step takes at least the longest."""
@@ -270,7 +270,7 @@ def page(found: Plan, experiment: Experiment) -> str:
     lines = aligned(
         [
             ("experiment", f"{experiment.name}, {short(found.parameters)} parameters"),
-            ("topology", f"{t.name}: {t.num_chips} x {chip.kind} of {_gib(chip.memory)}; {how}"),
+            ("topology", f"{t.name}: {t.num_chips} x {chip.kind} of {_gib(chip.usable)}; {how}"),
             ("mesh", mesh),
             ("resident", f"{_gib(found.resident)} a chip: parameters and moments of all parts"),
         ]
@@ -316,7 +316,7 @@ def _exchange_lines(found: Plan) -> list[str]:
 
 def _verdict(found: Plan, experiment: Experiment, failing: list[Program]) -> list[str]:
     """In words, with the changes that would help, the cheapest first."""
-    memory = found.topology.chip.memory
+    memory = found.topology.chip.usable
     if not failing:
         largest = max(found.programs, key=found.peak)
         return [f"It fits: at most {_gib(found.peak(largest))} of {_gib(memory)} ({largest.name})."]

@@ -59,7 +59,7 @@ def test_a_mesh_spares_memory_and_costs_exchanges(make):
 
 def test_the_page_says_whether_it_fits_and_what_would_help(make):
     experiment = eight(make)
-    assert "It fits: at most 0.00 GiB of 131.32 GiB" in page(planned(experiment), experiment)
+    assert "It fits: at most 0.00 GiB of 126.06 GiB" in page(planned(experiment), experiment)
     found = planned(experiment, memory=1.5 * planned(experiment).resident)
     said = page(found, experiment)
     assert "It does NOT fit: pictures/base" in said

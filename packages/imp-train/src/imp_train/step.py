@@ -1,5 +1,6 @@
 """One AGD step: the parts its task uses in, the same parts updated out, nothing else touched."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -135,13 +136,19 @@ def _gradients_of(
     placement: Placement,
 ) -> list[tuple[Parts, tuple[Array, Array], dict[str, Array]]]:
     """What each batch's program returns; the number of a batch in the run is what it draws from."""
-    root = np.asarray(jax.random.key_data(jax.random.key(experiment.seed)))
+    root = _key_data(experiment.seed)
     found = []
     for number, (program, task, batch) in enumerate(drawn, state.step * len(drawn)):
         parts = {name: state.parts[name] for name in parts_of(experiment.model, task)}
         inputs, targets = placement.batch((batch.inputs, targets_of(task, batch)))
         found.append(program(parts, inputs, targets, np.append(root, np.uint32(number))))
     return found
+
+
+@functools.cache
+def _key_data(seed: int) -> np.ndarray:
+    """Read off the device once: at every step it would wait for the steps before."""
+    return np.asarray(jax.random.key_data(jax.random.key(seed)))
 
 
 def _move(
