@@ -118,10 +118,10 @@ def activation_bytes(config: ModelConfig, num_tokens: int, *, remat: str) -> int
         out = slots * d if moe else 0.0
         routing = 5 * slots if moe else 0.0
         if remat == "none":
-            # LayerNorms, q and k among them, work in float32, and so does the softmax over tokens.
-            normed = 4 * (12 * d + 10 * c.num_heads + 4)
-            products = bytes_each * ((5 if moe else 6) * d + 2 * hidden + 2 * out)
-            softmax = c.num_heads * n * (4 + bytes_each)
+            # LayerNorms, q's and k's among them, keep their inputs; softmax works in float32.
+            normed = bytes_each * 4 * d
+            products = bytes_each * (6 * d + 2 * hidden + 2 * out)
+            softmax = c.num_heads * (n * (4 + bytes_each) + 8)
             router = 4 * (d + c.num_experts + 2) + slots * 13 if moe else 0.0
             return normed + products + softmax + router
         saved = {"attention_out": d, "qkv": 3 * d} | (
@@ -133,5 +133,4 @@ def activation_bytes(config: ModelConfig, num_tokens: int, *, remat: str) -> int
     total = c.num_dense_layers * layer(remat, False) + c.num_moe_layers * layer(remat, True)
     if remat != "none":
         total += layer("none", c.num_moe_layers > 0)
-    final_norm = 12 * d + 8
-    return round(n * (total + final_norm))
+    return round(n * (total + bytes_each * d))

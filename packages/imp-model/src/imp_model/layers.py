@@ -1,5 +1,7 @@
 """What every block is made of: Linear without bias, LayerNorm and GELU."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -29,10 +31,16 @@ class LayerNorm(nnx.Module):
         self.epsilon = epsilon
 
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-        y = x.astype(jnp.float32)
-        y = y - y.mean(-1, keepdims=True)
-        y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.epsilon)
-        return (y * self.scale[...]).astype(x.dtype)
+        return _normalised(x, self.scale[...], self.epsilon)
+
+
+@functools.partial(jax.checkpoint, static_argnums=2)
+def _normalised(x: Array, scale: Array, epsilon: float) -> Array:
+    """Recomputed in the backward pass, as `gelu`: its own float32 copies cost more to keep."""
+    y = x.astype(jnp.float32)
+    y = y - y.mean(-1, keepdims=True)
+    y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + epsilon)
+    return (y * scale).astype(x.dtype)
 
 
 @jax.checkpoint
