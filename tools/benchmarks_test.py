@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import arms, near_duplicates, photos, synthetic, workers
+from benchmarks.agd import AGD
 from benchmarks.build import Build
 from benchmarks.experts import Experts
 from benchmarks.loader import LoaderBenchmark
@@ -128,3 +129,13 @@ def test_the_rematerialisation_benchmark_times_every_policy(capsys, monkeypatch)
 def test_the_pytorch_benchmark_prints_ours_with_or_without_it(capsys):
     PyTorch(layers=1, batch=1, tokens=4, rounds=1, compiled=False).run()
     assert re.search(r"\| ours \|( [\d.,]+ \|){3} 1.00 \|", capsys.readouterr().out)
+
+
+def test_the_alternation_benchmark_prints_its_figures(tmp_path, capsys):
+    AGD(
+        structures=2, width=16, layers=2, batch=2, deep_layers=2, rounds=1, data=tmp_path / "no"
+    ).run()
+    printed = capsys.readouterr().out
+    assert re.search(r"2 structures by turns to one: [\d.]+ by CPU s\n", printed)
+    assert "programs compiled in these steps: 0\n" in printed
+    assert re.search(r"2 layers scanned: [\d.]+ ms of CPU\n", printed)

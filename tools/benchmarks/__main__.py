@@ -6,6 +6,7 @@ from typing import Any
 
 import tyro
 
+from benchmarks.agd import AGD
 from benchmarks.build import Build
 from benchmarks.experts import Experts
 from benchmarks.kills import Kills
@@ -25,6 +26,7 @@ _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "scan": Scan,
     "remat": Remat,
     "pytorch": PyTorch,
+    "agd": AGD,
     "kills": Kills,
 }
 
