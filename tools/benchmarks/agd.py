@@ -39,10 +39,10 @@ class AGD:
     """Of equal cost: each classifies by a head of its own, and so is a program of its own."""
     width: int = 192
     layers: int = 4
-    batch: int = 32
+    batch: int = 8
     deep_layers: int = 24
     """Of the model, else tiny, whose steps show the host's time."""
-    rounds: int = 9
+    rounds: int = 7
     data: Path = Path("quickstart/data")
     """The quickstart's datasets, for the restart; left out where they are not there."""
 
@@ -51,7 +51,7 @@ class AGD:
         steps = Steps(self.structures, _model(self.width, self.layers), batch=self.batch)
         compiled.clear()
         one, many = (functools.partial(steps.take, k, self.structures) for k in (1, None))
-        costs = programs.in_turns({"one": one, "many": many}, rounds=self.rounds, seconds=2.0)
+        costs = programs.in_turns({"one": one, "many": many}, rounds=self.rounds, seconds=1.0)
         ratio = arms.ratio(costs["many"], costs["one"])
         each = arms.median_cpu(costs["one"]) / self.structures
         print(f"width {self.width}, {self.layers} layers, {self.batch} images of 256 tokens")

@@ -1,4 +1,4 @@
-"""The command line: imp-train list | show | plan | run | inspect."""
+"""The command line: imp-train list | show | plan | run | study | inspect."""
 
 import dataclasses
 import json
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from imp_train import studies
 from imp_train.columns import aligned
 from imp_train.compile import use_persistent_cache
 from imp_train.config import Experiment
@@ -21,6 +22,8 @@ from imp_train.placement import MeshShape
 from imp_train.plan import page as page_of_plan
 from imp_train.plan import plan
 from imp_train.processes import Processes, is_first, leave
+from imp_train.studies import report as study_report
+from imp_train.studies.run import run as run_study
 from imp_train.topology import Topology
 
 
@@ -151,6 +154,32 @@ class Plan(_Chosen):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RunStudy:
+    """Run a study of the paper's: its arms at equal compute, seed by seed, scored on held-out data.
+
+    Writes WORKDIR/NAME-SCALE/: a table, a figure, and results.jsonl. Stopped, it goes on.
+    """
+
+    name: Annotated[str, tyro.conf.Positional]
+    """objectives."""
+    workdir: Path
+    data: tuple[Path, ...] = (Path("quickstart/data"),)
+    """Built datasets, or folders of some."""
+    scale: str = "tiny"
+    """tiny, small or gpu: steps, batch and model."""
+    seeds: int = 3
+
+    def run(self) -> int:
+        study = studies.make(self.name, self.data, scale=self.scale)
+        root = self.workdir / f"{self.name}-{self.scale}"
+        runs = run_study(study, root, seeds=self.seeds)
+        written = study_report.write(study, runs, root)
+        print(study_report.table(study, runs))
+        print("\n".join(map(str, written)))
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Inspect:
     """Print how far a run has come, what it took, and each task's first and last losses."""
 
@@ -178,6 +207,7 @@ Command = (
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Plan, tyro.conf.subcommand("plan")]
+    | Annotated[RunStudy, tyro.conf.subcommand("study")]
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
 )
 

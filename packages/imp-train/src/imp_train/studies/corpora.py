@@ -1,0 +1,155 @@
+"""Corpora: the datasets that a study runs on, whichever they are, and what tasks they make."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from imp_data.augment import Augment
+from imp_data.datasets import MANIFEST, Dataset
+from imp_data.own_tokenizer import FILE as OWN_TOKENIZER
+from imp_data.tokenizer import Tokenizer
+from imp_data.views import TextView, View
+from imp_model.config import ModelConfig
+from imp_train.objectives import NCE, SCE, Objective, Sum
+from imp_train.tasks import Task, Variant
+
+TEXT = TextView(length=16)
+PROMPTS: dict[str, tuple[str, ...]] = {
+    "image": ("{}", "a picture of {}", "an image of {}"),
+    "video": ("{}", "a video of {}", "a clip of {}"),
+    "audio": ("{}", "the sound of {}", "a recording of {}"),
+}
+# What leaves a class and a caption as they are.
+AUGMENT: dict[str, Augment] = {
+    "image": Augment(crop_scale=(0.8, 1.0), brightness=0.1, contrast=0.2),
+    "video": Augment(),
+    "audio": Augment(audio_roll=1.0, audio_gain=0.5),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A dataset as one of its modalities shows it."""
+
+    dataset: Dataset
+    modality: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset.name}/{self.modality}"
+
+    @property
+    def benchmark(self) -> str:
+        """A SPEC of `imp-eval evaluate`."""
+        name = self.name.replace("/", "-")
+        return f"{name}=dataset:{self.dataset.path},modality={self.modality}"
+
+    def views(self) -> list[View]:
+        """The stored ones of this modality, the smallest first."""
+        own = [view for view in self.dataset.views if view.modality == self.modality]
+        return sorted(own, key=lambda view: view.shape)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Corpora:
+    """Datasets that share a tokenizer."""
+
+    datasets: tuple[Dataset, ...]
+    tokenizer: Path
+
+    @classmethod
+    def find(cls, places: Sequence[Path]) -> "Corpora":
+        """Each place is a dataset or a folder of some. Raises FileNotFoundError where none are,
+        ValueError where none has a tokenizer or labels."""
+        paths = [
+            path
+            for place in places
+            for path in ([place] if (place / MANIFEST).is_file() else sorted(place.glob("*/")))
+            if (path / MANIFEST).is_file()
+        ]
+        if not paths:
+            raise FileNotFoundError(
+                f"no dataset at {', '.join(map(str, places))}; build one: imp-data build --help, "
+                "or take the quickstart's: --data quickstart/data"
+            )
+        datasets = tuple(Dataset.load(path) for path in paths)
+        own = [dataset.path / OWN_TOKENIZER for dataset in datasets]
+        tokenizers = [path for path in own if path.is_file()]
+        if not tokenizers:
+            raise ValueError(
+                f"none of {', '.join(d.name for d in datasets)} holds a tokenizer; give them one: "
+                "imp-data tokenizer --help"
+            )
+        return cls(datasets=datasets, tokenizer=tokenizers[0])
+
+    def model(self, config: ModelConfig) -> ModelConfig:
+        """`config` for these words."""
+        size = Tokenizer.load(self.tokenizer).vocab_size
+        return dataclasses.replace(config, vocab_size=max(size, config.vocab_size))
+
+    def labelled(self) -> list[Seen]:
+        """Every dataset whose examples have one label each and that holds some out, by modality.
+
+        Raises ValueError where there is none.
+        """
+        found = [
+            Seen(dataset, modality)
+            for dataset in self.datasets
+            if dataset.label_names
+            and {"train", "test"} <= set(dataset.num_examples)
+            and dataset.num_single_label("train") == dataset.num_examples["train"]
+            for modality in ("image", "video", "audio")
+            if modality in {view.modality for view in dataset.views}
+        ]
+        if not found:
+            names = ", ".join(dataset.name for dataset in self.datasets)
+            raise ValueError(
+                f"none of {names} has one label on each example and a split named test; "
+                "name a dataset that has: --data DATASET"
+            )
+        return found
+
+    def views(self, seen: Sequence[Seen]) -> tuple[View, ...]:
+        """Those that a bundle is served with: the smallest of each modality that is seen."""
+        chosen: dict[str, View] = {}
+        for own in seen:
+            chosen.setdefault(own.modality, own.views()[0])
+        return (*chosen.values(), TEXT)
+
+
+def contrast(seen: Seen, batch: int, *, weight: float = 1.0) -> Task:
+    """Label-based NCE against class names in prompts."""
+    return _task(seen, "label", _nce(seen), batch, weight)
+
+
+def classify(seen: Seen, batch: int, *, weight: float = 1.0) -> Task:
+    """Softmax over the dataset's labels."""
+    return _task(seen, "class", _sce(seen), batch, weight)
+
+
+def both(seen: Seen, batch: int, *, weight: float = 1.0) -> Task:
+    """Their sum on one batch."""
+    return _task(seen, "sum", Sum(terms=(_nce(seen), _sce(seen))), batch, weight)
+
+
+def _nce(seen: Seen) -> NCE:
+    prompts = PROMPTS[seen.modality]
+    return NCE(source=seen.modality, target="text", texts="label", prompts=prompts)
+
+
+def _sce(seen: Seen) -> SCE:
+    return SCE(modality=seen.modality, classifier=seen.dataset.name)
+
+
+def _task(seen: Seen, kind: str, objective: Objective, batch: int, weight: float) -> Task:
+    views: tuple[View, ...] = (seen.views()[0],)
+    if "text" in objective.modalities:
+        views += (TEXT,)
+    return Task(
+        name=f"{seen.name}-{kind}",
+        dataset=seen.dataset.path,
+        objective=objective,
+        variants=(Variant(views=views, batch_size=batch),),
+        weight=weight,
+        augment=AUGMENT[seen.modality],
+    )
