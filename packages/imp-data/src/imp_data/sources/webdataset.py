@@ -7,10 +7,10 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any
 
-from imp_data.pipelines.sources import files
-from imp_data.pipelines.sources.item import Item
-from imp_data.pipelines.sources.payload import Span
-from imp_data.pipelines.sources.table import Context, Rows, broken
+from imp_data.sources import files
+from imp_data.sources.item import Item
+from imp_data.sources.payload import Span
+from imp_data.sources.table import Context, Rows, broken
 
 _WORDS = ("txt", "caption", "cls", "json")
 # More than this is neither a caption nor a label: what is cut off fails to parse.

@@ -24,17 +24,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 from imp_data.media.limits import Limits
-from imp_data.pipelines.sources import files
-from imp_data.pipelines.sources.audioset import read_audioset
-from imp_data.pipelines.sources.coco import read_coco
-from imp_data.pipelines.sources.delimited import read_delimited
-from imp_data.pipelines.sources.folder import read_folder, read_glob
-from imp_data.pipelines.sources.item import DEFAULT_SPLIT, SPLITS, SUFFIXES, Item
-from imp_data.pipelines.sources.jsonl import read_jsonl
-from imp_data.pipelines.sources.kinetics import read_kinetics
-from imp_data.pipelines.sources.parquet import read_parquet
-from imp_data.pipelines.sources.table import Context
-from imp_data.pipelines.sources.webdataset import read_webdataset
+from imp_data.sources import files
+from imp_data.sources.audioset import read_audioset
+from imp_data.sources.coco import read_coco
+from imp_data.sources.delimited import read_delimited
+from imp_data.sources.folder import read_folder, read_glob
+from imp_data.sources.item import DEFAULT_SPLIT, SPLITS, SUFFIXES, Item
+from imp_data.sources.jsonl import read_jsonl
+from imp_data.sources.kinetics import read_kinetics
+from imp_data.sources.parquet import read_parquet
+from imp_data.sources.table import Context
+from imp_data.sources.webdataset import read_webdataset
 
 __all__ = ["CaptionFrom", "DEFAULT_SPLIT", "Item", "SPLITS", "check", "read", "read_bytes"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imp_data.pipelines import sources
+from imp_data import sources
 from imp_data.pipelines.build import build_dataset
 from imp_data.stores.rows import Rows
 from imp_data.views import ImageView

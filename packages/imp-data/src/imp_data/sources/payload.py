@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from imp_data.media.limits import Limits, MediaError
-from imp_data.pipelines.sources import files
+from imp_data.sources import files
 
 if TYPE_CHECKING:
     import pyarrow as pa

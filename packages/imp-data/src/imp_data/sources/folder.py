@@ -3,9 +3,9 @@
 import posixpath
 from collections.abc import Iterator
 
-from imp_data.pipelines.sources import files
-from imp_data.pipelines.sources.item import DEFAULT_SPLIT, SPLITS, Item
-from imp_data.pipelines.sources.table import Context, suffix_of
+from imp_data.sources import files
+from imp_data.sources.item import DEFAULT_SPLIT, SPLITS, Item
+from imp_data.sources.table import Context, suffix_of
 
 
 def read_folder(location: str, context: Context) -> Iterator[Item]:

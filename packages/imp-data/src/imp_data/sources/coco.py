@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from imp_data.pipelines.sources import files
-from imp_data.pipelines.sources.item import Item
-from imp_data.pipelines.sources.table import Context, Rows, broken
+from imp_data.sources import files
+from imp_data.sources.item import Item
+from imp_data.sources.table import Context, Rows, broken
 
 
 def read_coco(location: str, context: Context) -> Iterator[Item]:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from imp_data.pipelines import sources
-from imp_data.pipelines.sources.conftest import ROWS, built, read, write_table
+from imp_data import sources
+from imp_data.sources.conftest import ROWS, built, read, write_table
 
 EXPECTED = {
     "train": [

@@ -2,7 +2,7 @@
 
 import json
 
-from imp_data.pipelines.sources.conftest import built
+from imp_data.sources.conftest import built
 
 
 def test_coco_captions(root):

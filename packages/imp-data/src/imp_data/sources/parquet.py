@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from imp_data.pipelines.sources import files
-from imp_data.pipelines.sources.item import Item
-from imp_data.pipelines.sources.payload import ParquetCell
-from imp_data.pipelines.sources.table import ROLES, Context, Rows, broken
+from imp_data.sources import files
+from imp_data.sources.item import Item
+from imp_data.sources.payload import ParquetCell
+from imp_data.sources.table import ROLES, Context, Rows, broken
 
 if TYPE_CHECKING:
     import pyarrow as pa

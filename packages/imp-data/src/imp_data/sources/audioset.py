@@ -4,10 +4,10 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 
-from imp_data.pipelines.sources import files
-from imp_data.pipelines.sources.clips import Clips
-from imp_data.pipelines.sources.item import Item
-from imp_data.pipelines.sources.table import Context, RowError, broken, times
+from imp_data.sources import files
+from imp_data.sources.clips import Clips
+from imp_data.sources.item import Item
+from imp_data.sources.table import Context, RowError, broken, times
 
 CLASSES = "class_labels_indices.csv"
 

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from imp_data.pipelines.sources.conftest import built, png, read, write_tar
+from imp_data.sources.conftest import built, png, read, write_tar
 
 
 def test_webdataset_tars(root):

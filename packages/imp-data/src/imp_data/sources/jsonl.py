@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterator
 
-from imp_data.pipelines.sources import files
-from imp_data.pipelines.sources.delimited import Lines
-from imp_data.pipelines.sources.item import Item
-from imp_data.pipelines.sources.payload import Payload, TextCell
-from imp_data.pipelines.sources.table import Context, Rows, broken
+from imp_data.sources import files
+from imp_data.sources.delimited import Lines
+from imp_data.sources.item import Item
+from imp_data.sources.payload import Payload, TextCell
+from imp_data.sources.table import Context, Rows, broken
 
 
 def read_jsonl(location: str, context: Context) -> Iterator[Item]:

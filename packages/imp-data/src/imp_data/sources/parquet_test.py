@@ -2,8 +2,8 @@
 
 import json
 
-from imp_data.pipelines.sources.conftest import LEVELS, ROWS, built, png, read, write_table
-from imp_data.pipelines.sources.payload import row_group_column
+from imp_data.sources.conftest import LEVELS, ROWS, built, png, read, write_table
+from imp_data.sources.payload import row_group_column
 
 
 def test_hugging_face_parquet(root):

@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imp_data.pipelines.sources import files
-from imp_data.pipelines.sources.item import DEFAULT_SPLIT, SPLITS, Item
-from imp_data.pipelines.sources.payload import Payload
+from imp_data.sources import files
+from imp_data.sources.item import DEFAULT_SPLIT, SPLITS, Item
+from imp_data.sources.payload import Payload
 
 # What a row may say -> the columns that say it where the user names none; the first is taken.
 ROLES: dict[str, tuple[str, ...]] = {

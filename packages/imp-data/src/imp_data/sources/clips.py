@@ -7,9 +7,9 @@ seconds, zero-filled or not, or milliseconds, joined by "_" or "-". It may lie i
 import posixpath
 from collections.abc import Iterator
 
-from imp_data.pipelines.sources import files
-from imp_data.pipelines.sources.item import Item
-from imp_data.pipelines.sources.table import Context, broken, suffix_of
+from imp_data.sources import files
+from imp_data.sources.item import Item
+from imp_data.sources.table import Context, broken, suffix_of
 
 
 class Clips:

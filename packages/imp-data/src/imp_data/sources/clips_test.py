@@ -3,7 +3,7 @@
 import numpy as np
 import soundfile
 
-from imp_data.pipelines.sources.conftest import built, read
+from imp_data.sources.conftest import built, read
 from imp_data.views import AudioView, VideoView
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from imp_data.pipelines.sources.payload import Payload
+from imp_data.sources.payload import Payload
 
 DEFAULT_SPLIT = "train"
 SPLITS = ("train", "validation", "val", "test")

@@ -5,10 +5,10 @@ import csv
 import io
 from collections.abc import Iterator
 
-from imp_data.pipelines.sources import files
-from imp_data.pipelines.sources.item import Item
-from imp_data.pipelines.sources.payload import Payload, Span, TextCell
-from imp_data.pipelines.sources.table import Context, Rows, broken
+from imp_data.sources import files
+from imp_data.sources.item import Item
+from imp_data.sources.payload import Payload, Span, TextCell
+from imp_data.sources.table import Context, Rows, broken
 
 # A cell may hold a file in base64.
 _MAX_CELL = 1 << 30

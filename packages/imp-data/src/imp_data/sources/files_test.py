@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from imp_data.pipelines.sources.conftest import built, png, read, write_tar
+from imp_data.sources.conftest import built, png, read, write_tar
 
 
 def test_folders_with_and_without_splits(tmp_path):
