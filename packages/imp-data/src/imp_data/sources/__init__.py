@@ -10,6 +10,13 @@ webdataset:FILE   tars of KEY.jpg, KEY.txt, KEY.cls, KEY.json
 coco:FILE         COCO's captions
 kinetics:FILE     label, youtube_id, time_start, time_end, split
 audioset:FILE     # YTID, start_seconds, end_seconds, positive_labels
+imagenet:FOLDER   train/ and val/ of a folder a synset, or val/ flat with its list
+cifar10:FOLDER    the python batches; also cifar100
+ucf101:FOLDER     ucfTrainTestlist/ and UCF-101/; or a pattern of split lists
+hmdb51:FILES      CLASS_test_split1.txt
+esc50:FOLDER      meta/esc50.csv and audio/
+karpathy:FILE     Flickr30k or COCO in Karpathy's splits; flickr30k also reads its own lists
+msrvtt:FILE       videos and sentences
 
 FILE may be a pattern (`train-*.parquet`, `shards/{000..099}.tar`) and lie wherever fsspec reads
 (`s3://`, `memory://`, …). A manifest's paths are relative to its folder, or to `root`, and may not
@@ -26,17 +33,33 @@ from typing import Literal, TypeAlias
 from imp_data.media.limits import Limits
 from imp_data.sources import files
 from imp_data.sources.audioset import read_audioset
+from imp_data.sources.cifar import cifar_classes, read_cifar
 from imp_data.sources.coco import read_coco
 from imp_data.sources.delimited import read_delimited
+from imp_data.sources.esc50 import read_esc50
 from imp_data.sources.folder import read_folder, read_glob
+from imp_data.sources.hmdb51 import read_hmdb51
+from imp_data.sources.imagenet import imagenet_classes, read_imagenet
 from imp_data.sources.item import DEFAULT_SPLIT, SPLITS, SUFFIXES, Item
 from imp_data.sources.jsonl import read_jsonl
+from imp_data.sources.karpathy import read_karpathy
 from imp_data.sources.kinetics import read_kinetics
+from imp_data.sources.msrvtt import read_msrvtt
 from imp_data.sources.parquet import read_parquet
 from imp_data.sources.table import Context
+from imp_data.sources.ucf101 import read_ucf101, ucf101_classes
 from imp_data.sources.webdataset import read_webdataset
 
-__all__ = ["CaptionFrom", "DEFAULT_SPLIT", "Item", "SPLITS", "check", "read", "read_bytes"]
+__all__ = [
+    "CaptionFrom",
+    "DEFAULT_SPLIT",
+    "Item",
+    "SPLITS",
+    "check",
+    "classes",
+    "read",
+    "read_bytes",
+]
 
 CaptionFrom: TypeAlias = Literal["stem"]
 Reader: TypeAlias = Callable[[str, Context], Iterator[Item]]
@@ -51,6 +74,22 @@ READERS: dict[str, Reader] = {
     "coco": read_coco,
     "kinetics": read_kinetics,
     "audioset": read_audioset,
+    "imagenet": read_imagenet,
+    "cifar10": functools.partial(read_cifar, num_classes=10),
+    "cifar100": functools.partial(read_cifar, num_classes=100),
+    "ucf101": read_ucf101,
+    "hmdb51": read_hmdb51,
+    "esc50": read_esc50,
+    "karpathy": read_karpathy,
+    "flickr30k": read_karpathy,
+    "msrvtt": read_msrvtt,
+}
+# Layouts that name their classes apart from the examples.
+CLASSES: dict[str, Callable[[str], tuple[str, ...]]] = {
+    "imagenet": imagenet_classes,
+    "cifar10": functools.partial(cifar_classes, num_classes=10),
+    "cifar100": functools.partial(cifar_classes, num_classes=100),
+    "ucf101": ucf101_classes,
 }
 
 
@@ -87,6 +126,12 @@ def read(
     if caption_from == "stem":
         items = [item if item.texts or item.problem else _captioned(item) for item in items]
     return items
+
+
+def classes(spec: str) -> tuple[str, ...] | None:
+    """The classes that a source's layout names apart from its examples, in its order; else None."""
+    kind, _, location = spec.partition(":")
+    return CLASSES[kind](location) if kind in CLASSES else None
 
 
 def check(items: list[Item], *, max_share: float) -> None:

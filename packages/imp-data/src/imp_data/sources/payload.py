@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from imp_data.media.limits import Limits, MediaError
 from imp_data.sources import files
+from imp_data.sources.cifar_pickle import CifarRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,7 +92,7 @@ class ParquetCell:
         return bytes(data)
 
 
-Payload: TypeAlias = Span | TextCell | ParquetCell
+Payload: TypeAlias = Span | TextCell | ParquetCell | CifarRow
 
 
 @functools.lru_cache(maxsize=_CACHED_GROUPS)
