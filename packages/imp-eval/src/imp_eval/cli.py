@@ -17,6 +17,7 @@ from imp_data.stores.atomic import write_file
 from imp_eval import client as clients
 from imp_eval import requests
 from imp_eval.client import DEFAULT_ADDRESS, Client, Input, ItemFailure, ServiceError
+from imp_eval.evaluation.command import evaluate
 
 Files = tyro.conf.Positional[tuple[pathlib.Path, ...]]
 
@@ -239,6 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "classify": classify,
                 "index": index,
                 "search": search,
+                "evaluate": evaluate,
             },
             prog="imp-eval",
             description=__doc__,
