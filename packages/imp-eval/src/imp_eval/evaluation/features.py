@@ -171,7 +171,7 @@ def _write(path: pathlib.Path, features: Features) -> None:
 def _read(path: pathlib.Path) -> Features | None:
     """None where there is none, or it is damaged: then it is made anew."""
     try:
-        with np.load(path) as found:
+        with path.open("rb") as file, np.load(file) as found:
             problems = dict(zip(found["problems"].tolist(), found["reasons"].tolist(), strict=True))
             return Features(found["pooled"], found["counts"], problems)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
