@@ -1,7 +1,10 @@
-"""`imp-eval evaluate`: one bundle, scored on benchmarks as papers do."""
+"""`imp-eval evaluate` scores a bundle as papers do, `imp-eval watch` each that a run exports."""
 
 import logging
 import pathlib
+import time
+
+from tyro.conf import Positional
 
 from imp_eval.evaluation.spec import Spec
 
@@ -65,4 +68,48 @@ def evaluate(
         if own.problems:
             logger.warning("%s: %d inputs are no use", own.benchmark.name, len(own.problems))
     print(f"\n{out / 'results.md'}")
+    return 0
+
+
+def watch(
+    workdir: Positional[pathlib.Path],
+    benchmark: tuple[str, ...] = (),
+    tasks: tuple[str, ...] = (),
+    batch_size: int = 32,
+    every_seconds: float = 30.0,
+    once: bool = False,
+    max_reject_share: float = 0.05,
+) -> int:
+    """Score every bundle that a run exports, until its last: imp-train run --bundle-every STEPS.
+
+    Writes WORKDIR/eval.jsonl and WORKDIR/tensorboard/eval; started again, it goes on.
+
+    Args:
+        workdir: that of `imp-train run`.
+        benchmark: as for evaluate; sample=N scores so many examples of a large one.
+        tasks: as for evaluate.
+        batch_size: inputs in one run of the encoder.
+        every_seconds: how often to look for a new bundle.
+        once: score what is there, and end.
+        max_reject_share: as for evaluate.
+    """
+    from imp_eval.evaluation.watch import watch_run
+    from imp_eval.inference import use_compilation_cache
+
+    if every_seconds <= 0:
+        raise ValueError(f"--every-seconds {every_seconds} must be above 0")
+    specs = [Spec.parse(text) for text in benchmark]
+    if workdir.is_dir():
+        # Every bundle's programs are the first one's.
+        use_compilation_cache(workdir / "compiled")
+    count = watch_run(
+        workdir,
+        specs,
+        tasks=tasks,
+        batch_size=batch_size,
+        max_reject_share=max_reject_share,
+        once=once,
+        pause=lambda: time.sleep(every_seconds),
+    )
+    print(f"{count} bundles scored: {workdir / 'eval.jsonl'}")
     return 0
