@@ -21,6 +21,7 @@ def evaluate(
     seed: int = 0,
     max_reject_share: float = 0.05,
     cache: pathlib.Path | None = None,
+    compilation_cache: pathlib.Path | None = None,
 ) -> int:
     """Score a bundle on benchmarks: zero-shot, retrieval, linear probe, nearest neighbours.
 
@@ -38,6 +39,7 @@ def evaluate(
         seed: of the bootstrap, and of what a linear probe validates on.
         max_reject_share: inputs that may be no use before a benchmark is given up.
         cache: folder of what was embedded, for a rerun; OUT/features without it.
+        compilation_cache: folder that keeps compiled functions, for a quicker start next time.
     """
     # Here and not above: the other commands need no jax and start in a fraction of the time.
     from imp_eval.evaluation import report
@@ -49,7 +51,8 @@ def evaluate(
     specs = [Spec.parse(text) for text in benchmark]
     bootstrap = Bootstrap(num_resamples=resamples, seed=seed)
     loaded = bundles.load(bundle)
-    use_compilation_cache(out / "compiled")
+    if compilation_cache is not None:
+        use_compilation_cache(compilation_cache)
     results = evaluate_bundle(
         loaded,
         specs,

@@ -64,7 +64,7 @@ def evaluate_bundle(
     ValueError for a benchmark that is no use or that no task suits, before anything is embedded;
     and where more than `max_reject_share` of the inputs are no use.
     """
-    _check(specs, tasks)
+    check(specs, tasks)
     encoder = PooledEncoder(bundle, batch_size=batch_size)
     made = [benchmarks.make(spec, encoder.views) for spec in specs]
     tokenizer = None if bundle.tokenizer_path is None else Tokenizer.load(bundle.tokenizer_path)
@@ -101,7 +101,8 @@ def evaluate_bundle(
     )
 
 
-def _check(specs: Sequence[Spec], tasks: Sequence[str]) -> None:
+def check(specs: Sequence[Spec], tasks: Sequence[str]) -> None:
+    """Raises ValueError for no benchmark, two of one name, or a task that there is not."""
     if not specs:
         raise ValueError("no benchmark; give --benchmark KIND:PLACE, such as folder:photos")
     if unknown := [task for task in tasks if task not in TASKS]:

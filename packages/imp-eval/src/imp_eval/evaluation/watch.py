@@ -19,7 +19,7 @@ from tensorboardX import SummaryWriter
 from imp_eval.evaluation.intervals import Bootstrap
 from imp_eval.evaluation.report import summary
 from imp_eval.evaluation.results import Score
-from imp_eval.evaluation.run import Results, evaluate_bundle
+from imp_eval.evaluation.run import Results, check, evaluate_bundle
 from imp_eval.evaluation.spec import Spec
 from imp_model import bundle as bundles
 
@@ -70,6 +70,7 @@ def watch_run(
     `once` ends with what is there; `pause` waits for more. Raises FileNotFoundError for no workdir,
     and what `evaluate_bundle` does.
     """
+    check(specs, tasks)
     if not workdir.is_dir():
         raise FileNotFoundError(f"no folder {workdir}; give the --workdir of `imp-train run`")
     count = 0

@@ -90,5 +90,7 @@ def test_what_a_user_gets_wrong(tmp_path, capsys) -> None:
     assert "no folder" in capsys.readouterr().err
     assert main(["watch", str(tmp_path), "--every-seconds", "0"]) == 2
     assert "--every-seconds 0.0 must be above 0" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="no benchmark; give --benchmark"):
+        watch.watch_run(tmp_path, [])
     assert main(["watch", str(tmp_path), "--benchmark", "x"]) == 2
     assert "benchmark 'x' is unclear" in capsys.readouterr().err
