@@ -247,7 +247,10 @@ def _templates(name: str | None, modality: str) -> tuple[str, ...]:
     if not path.is_file():
         known = ", ".join(prompts.ENSEMBLES)
         raise ValueError(f"prompts {name!r} are neither a file nor one of {known}")
-    return tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
+    lines = path.read_text("utf-8-sig").splitlines()
+    templates = tuple(line.strip() for line in lines if line.strip())
+    prompts.fill(templates, ["checked"])
+    return templates
 
 
 def _spoken(name: str) -> str:
