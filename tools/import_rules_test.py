@@ -66,6 +66,7 @@ def test_the_tree_keeps_the_rules() -> None:
         ("imp_train/planted", "import imp_proto.v1.record_pb2", "imp_train reads no disk format"),
         ("imp_eval/planted", "import imp_train", "imp_eval meets imp_train at the bundle only"),
         ("imp_eval/planted", "import grpc", "gRPC stays in"),
+        ("imp_eval/planted", "import imp_data.pipelines.plan", "Training and serving read"),
     ],
 )
 def test_a_planted_offence_is_caught(

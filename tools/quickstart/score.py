@@ -1,8 +1,6 @@
 """Evaluation on held-out files, all of it through the running service as any client would do it."""
 
-import csv
 import dataclasses
-import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,11 +9,20 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from imp_data import sources
 from imp_eval import retrieval, zero_shot
 from imp_eval.client import Client, Input, ItemFailure, read_file, text
 from imp_train.experiments.quickstart import EMOJI_PROMPTS, GAME_PROMPTS, SOUND_PROMPTS
+from quickstart.stages import SOURCES
 
 _CHUNK = 32
+_MODALITY = {
+    "icons": "image",
+    "emoji": "image",
+    "games": "video",
+    "instruments": "audio",
+    "errands": "video",
+}
 Answer = TypeVar("Answer")
 
 
@@ -57,26 +64,16 @@ class Results:
 
 def held_out(samples: Path) -> dict[str, list[Item]]:
     """The test files of each corpus."""
-    items: dict[str, list[Item]] = {}
-    for name in ("icons", "errands"):
-        with (samples / name / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            items[name] = [
-                Item(samples / name / row["path"], row["caption"])
-                for row in csv.DictReader(file)
-                if row["split"] == "test"
-            ]
-    lines = (samples / "games" / "manifest.jsonl").read_text("utf-8").splitlines()
-    items["games"] = [
-        Item(samples / "games" / row["path"], row["caption"], row["label"])
-        for row in map(json.loads, lines)
-        if row["split"] == "test"
-    ]
-    for name in ("emoji", "instruments"):
-        items[name] = [
-            Item(path, path.stem.replace("-", " "), path.parent.name)
-            for path in sorted((samples / name / "test").rglob("*.*"))
+    return {
+        name: [
+            Item(Path(item.path), item.texts[0], next(iter(item.labels), ""))
+            for item in sources.read(
+                spec.format(samples / name), modalities=[_MODALITY[name]], caption_from="stem"
+            )
+            if item.split == "test"
         ]
-    return items
+        for name, spec in SOURCES.items()
+    }
 
 
 def evaluate(address: str, samples: Path) -> Results:

@@ -19,7 +19,7 @@ from imp_train.experiments.quickstart import STORED_VIEWS, VOCAB_SIZE
 # What the stages around training take on two cores, by the quickstart's own report.
 _MINUTES_BESIDE_TRAINING = 3.5
 _SERVER_SECONDS = 180
-_SOURCES = {
+SOURCES = {
     "icons": "csv:{}/manifest.csv",
     "emoji": "folder:{}",
     "games": "jsonl:{}/manifest.jsonl",
@@ -37,13 +37,13 @@ def write_samples(workdir: Path, seed: int) -> Path:
 def build_data(workdir: Path, sample_files: Path) -> Path:
     """WORKDIR/data/<corpus>, games as TFRecord too, and the tokenizer of all their words."""
     data = workdir / "data"
-    datasets = [_build(name, sample_files / name, data / name) for name in _SOURCES]
+    datasets = [_build(name, sample_files / name, data / name) for name in SOURCES]
     _give_tokenizer(datasets, data / "tokenizer.model")
     return data
 
 
 def _build(name: str, files: Path, out: Path) -> Dataset:
-    source = _SOURCES[name].format(files)
+    source = SOURCES[name].format(files)
     options: dict[str, Any] = {"views": list(STORED_VIEWS[name]), "name": name}
     if name == "games":
         # Two episodes may begin with one tune. What is like the others is so by its nature:

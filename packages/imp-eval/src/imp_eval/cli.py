@@ -1,4 +1,4 @@
-"""imp-eval: serve a bundle, and embed, classify, index and search with a running server."""
+"""imp-eval: serve a bundle; embed, classify, index, search with a server; evaluate a bundle."""
 
 import asyncio
 import io
@@ -17,6 +17,7 @@ from imp_data.stores.atomic import write_file
 from imp_eval import client as clients
 from imp_eval import requests
 from imp_eval.client import DEFAULT_ADDRESS, Client, Input, ItemFailure, ServiceError
+from imp_eval.evaluation.command import evaluate, watch
 
 Files = tyro.conf.Positional[tuple[pathlib.Path, ...]]
 
@@ -239,6 +240,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "classify": classify,
                 "index": index,
                 "search": search,
+                "evaluate": evaluate,
+                "watch": watch,
             },
             prog="imp-eval",
             description=__doc__,

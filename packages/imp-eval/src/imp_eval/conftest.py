@@ -129,12 +129,12 @@ def wav(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def mp4(seed: int) -> bytes:
+def mp4(seed: int, copies: int = 1) -> bytes:
     rng, buffer = np.random.default_rng(seed), io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("mpeg4", rate=8)
         stream.width = stream.height = 48
-        for _ in range(6):
+        for _ in range(6 * copies):
             pixels = np.kron(
                 rng.integers(0, 256, (6, 6, 3), np.uint8), np.ones((8, 8, 1), np.uint8)
             )

@@ -9,6 +9,45 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "text": ("{}", "about {}"),
 }
 
+# What an evaluation averages over, by the kind of picture, clip or sound that a benchmark holds.
+ENSEMBLES: dict[str, tuple[str, ...]] = {
+    "name": ("{}",),
+    "photo": (
+        "{}",
+        "a photo of a {}",
+        "a photo of the {}",
+        "a photo of one {}",
+        "a photo of many {}",
+        "a close-up photo of a {}",
+        "a bright photo of a {}",
+        "a dark photo of a {}",
+        "a blurry photo of a {}",
+        "a small picture of a {}",
+        "a large picture of a {}",
+        "a drawing of a {}",
+    ),
+    "action": (
+        "{}",
+        "a video of {}",
+        "a video of a person {}",
+        "a video of people {}",
+        "a clip of someone doing {}",
+        "a person is {}",
+        "an example of {}",
+        "the activity of {}",
+    ),
+    "sound": (
+        "{}",
+        "the sound of {}",
+        "a sound of a {}",
+        "a recording of {}",
+        "one can hear {}",
+        "{} in the background",
+        "a loud {}",
+        "a quiet {}",
+    ),
+}
+
 
 def fill(templates: Sequence[str], class_names: Sequence[str]) -> list[list[str]]:
     """The prompts of each class: `len(class_names)` lists of `len(templates)` texts.

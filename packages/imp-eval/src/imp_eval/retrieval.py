@@ -42,23 +42,72 @@ def precision_at_1(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     return (best & relevant).sum(axis=1) / best.sum(axis=1)
 
 
-def chance_recall_at_k(relevant: np.ndarray, k: int) -> float:
-    """Mean recall at k of random scores, given how many correct answers each query has."""
-    num_items = np.full(len(relevant), relevant.shape[1])
-    drawn = np.minimum(k, num_items)
-    return float(1.0 - _miss(num_items, relevant.sum(axis=1), drawn).mean())
+def chance_recall_at_k(num_relevant: np.ndarray, num_items: int, k: int) -> float:
+    """Mean recall at k of random scores, given how many correct answers each query has: int [q]."""
+    total = np.full(len(num_relevant), num_items)
+    drawn = np.minimum(k, total)
+    return float(1.0 - _miss(total, num_relevant, drawn).mean())
 
 
-def chance_median_rank(relevant: np.ndarray) -> float:
+def chance_median_rank(num_relevant: np.ndarray, num_items: int) -> float:
     """The median rank of random scores: the least r with mean recall at r of a half or more."""
-    low, high = 1, relevant.shape[1]
+    low, high = 1, num_items
     while low < high:
         middle = (low + high) // 2
-        if chance_recall_at_k(relevant, middle) >= 0.5:
+        if chance_recall_at_k(num_relevant, num_items, middle) >= 0.5:
             high = middle
         else:
             low = middle + 1
     return float(low)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Queries:
+    """What each query of one direction got, float64 [q]: many queries are scored in blocks."""
+
+    recall: dict[int, np.ndarray]
+    precision_at_1: np.ndarray
+    first_rank: np.ndarray
+    num_relevant: np.ndarray
+    num_items: int
+
+    @classmethod
+    def of(
+        cls, scores: np.ndarray, relevant: np.ndarray, *, ks: Sequence[int] = (1, 5, 10)
+    ) -> "Queries":
+        """Raises ValueError for NaN scores or a query without answer."""
+        return cls(
+            recall={k: recall_at_k(scores, relevant, k) for k in ks},
+            precision_at_1=precision_at_1(scores, relevant),
+            first_rank=first_rank(scores, relevant),
+            num_relevant=relevant.sum(axis=1),
+            num_items=scores.shape[1],
+        )
+
+    @classmethod
+    def joined(cls, blocks: Sequence["Queries"]) -> "Queries":
+        """The queries of all blocks, which searched the same items."""
+        return cls(
+            recall={k: np.concatenate([b.recall[k] for b in blocks]) for k in blocks[0].recall},
+            precision_at_1=np.concatenate([b.precision_at_1 for b in blocks]),
+            first_rank=np.concatenate([b.first_rank for b in blocks]),
+            num_relevant=np.concatenate([b.num_relevant for b in blocks]),
+            num_items=blocks[0].num_items,
+        )
+
+    def scores(self) -> "RetrievalScores":
+        return RetrievalScores(
+            num_queries=len(self.first_rank),
+            num_items=self.num_items,
+            recall={k: float(values.mean()) for k, values in self.recall.items()},
+            precision_at_1=float(self.precision_at_1.mean()),
+            median_rank=float(np.median(self.first_rank)),
+            chance_recall={
+                k: chance_recall_at_k(self.num_relevant, self.num_items, k) for k in self.recall
+            },
+            chance_precision_at_1=float(self.num_relevant.mean() / self.num_items),
+            chance_median_rank=chance_median_rank(self.num_relevant, self.num_items),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,16 +128,7 @@ def score(
     scores: np.ndarray, relevant: np.ndarray, *, ks: Sequence[int] = (1, 5, 10)
 ) -> RetrievalScores:
     """Every figure of one direction. Raises ValueError for NaN scores or a query without answer."""
-    return RetrievalScores(
-        num_queries=scores.shape[0],
-        num_items=scores.shape[1],
-        recall={k: float(recall_at_k(scores, relevant, k).mean()) for k in ks},
-        precision_at_1=float(precision_at_1(scores, relevant).mean()),
-        median_rank=float(np.median(first_rank(scores, relevant))),
-        chance_recall={k: chance_recall_at_k(relevant, k) for k in ks},
-        chance_precision_at_1=float(relevant.mean()),
-        chance_median_rank=chance_median_rank(relevant),
-    )
+    return Queries.of(scores, relevant, ks=ks).scores()
 
 
 def _around_first(

@@ -55,10 +55,10 @@ def test_chance_equals_enumeration_of_random_rankings(rows, k) -> None:
         for _, answer in rows
         for order in itertools.permutations(range(5))
     ]
-    assert retrieval.chance_recall_at_k(relevant, k) == pytest.approx(
+    assert retrieval.chance_recall_at_k(relevant.sum(1), 5, k) == pytest.approx(
         np.mean([r <= k for r in ranks])
     )
-    assert retrieval.chance_median_rank(relevant) == statistics.median_low(ranks)
+    assert retrieval.chance_median_rank(relevant.sum(1), 5) == statistics.median_low(ranks)
 
 
 def test_constant_scores_get_chance() -> None:
@@ -81,8 +81,10 @@ def test_a_twin_caption_counts_as_correct() -> None:
 def test_many_correct_answers_do_not_overflow() -> None:
     relevant = np.ones((2, 3000), bool)
     relevant[1, 10:] = False
-    assert retrieval.chance_recall_at_k(relevant, 3000) == 1.0
-    assert retrieval.chance_recall_at_k(relevant, 1) == pytest.approx((1 + 10 / 3000) / 2)
+    assert retrieval.chance_recall_at_k(relevant.sum(1), 3000, 3000) == 1.0
+    assert retrieval.chance_recall_at_k(relevant.sum(1), 3000, 1) == pytest.approx(
+        (1 + 10 / 3000) / 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,3 +98,15 @@ def test_many_correct_answers_do_not_overflow() -> None:
 def test_bad_arrays_are_refused(scores, relevant, message) -> None:
     with pytest.raises(ValueError, match=message):
         retrieval.score(scores, relevant)
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_queries_in_blocks_score_as_all_at_once(size) -> None:
+    rng = np.random.default_rng(0)
+    scores, relevant = rng.integers(0, 4, (9, 7)).astype(float), rng.random((9, 7)) < 0.4
+    relevant[:, 0] = True
+    blocks = [
+        retrieval.Queries.of(scores[i : i + size], relevant[i : i + size])
+        for i in range(0, 9, size)
+    ]
+    assert retrieval.Queries.joined(blocks).scores() == retrieval.score(scores, relevant)

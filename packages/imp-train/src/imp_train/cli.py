@@ -95,6 +95,8 @@ class Run(_Chosen):
     """Bundle to start from, as `imp-model warm-start` or `upcycle` or another run wrote it."""
     workers: int = 0
     """Processes that make the batches; a thread of this one without."""
+    bundle_every: int = 0
+    """Steps after which the model so far is written to WORKDIR/bundles, for `imp-eval watch`."""
     mesh: MeshShape = dataclasses.field(default_factory=MeshShape)
     processes: Processes = dataclasses.field(default_factory=Processes)
 
@@ -108,6 +110,7 @@ class Run(_Chosen):
             progress=is_first(),
             num_workers=self.workers,
             mesh=self.mesh,
+            bundle_every=self.bundle_every,
         )
         if not is_first():
             return 0

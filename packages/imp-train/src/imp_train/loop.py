@@ -87,17 +87,22 @@ def train(
     stop_after: int | None = None,
     num_workers: int = 0,
     mesh: MeshShape | None = None,
+    bundle_every: int = 0,
 ) -> Summary:
     """Trains until `experiment.steps`, resuming what `workdir` holds; writes `workdir/bundle`.
 
     On all devices of all processes that have joined, as `mesh` spreads them; another mesh may go on
     where one stopped. `num_workers` processes make the batches, with 0 a thread: the batches are
-    the same. SIGTERM and SIGINT save and return with `finished=False`, as does reaching
-    `stop_after` steps; of several processes one signal stops all, at the next `log_every`.
-    Raises ValueError for a workdir of another experiment or other data, one that another run trains
-    in, or a mesh that doesn't fit; FloatingPointError once `optimizer.max_skipped` updates were not
-    finite; ConnectionError when another process is lost.
+    the same. Every `bundle_every` steps, if not 0, the model so far is written to
+    `workdir/bundles/step-NNNNNNNN`, for `imp-eval watch`. SIGTERM and SIGINT save and return with
+    `finished=False`, as does reaching `stop_after` steps; of several processes one signal stops
+    all, at the next `log_every`. Raises ValueError for a workdir of another experiment or other
+    data, one that another run trains in, a mesh that doesn't fit, or a negative `bundle_every`;
+    FloatingPointError once `optimizer.max_skipped` updates were not finite; ConnectionError when
+    another process is lost.
     """
+    if bundle_every < 0:
+        raise ValueError(f"bundle_every {bundle_every} must be at least 0; 0 writes none")
     datasets = load_datasets(experiment)
     placement = Placement(experiment.model, mesh)
     inputs = Inputs(
@@ -134,6 +139,7 @@ def train(
                 stopped,
                 progress=progress,
                 stop_after=stop_after,
+                bundle_every=bundle_every,
             )
         except jax.errors.JaxRuntimeError as error:
             if jax.process_count() == 1:
@@ -166,6 +172,7 @@ def _train(
     *,
     progress: bool,
     stop_after: int | None,
+    bundle_every: int,
 ) -> Summary:
     began = time.perf_counter()
     checkpoints = Checkpoints(workdir / "checkpoints")
@@ -218,6 +225,13 @@ def _train(
                 if state.step % experiment.checkpoint_every == 0:
                     settle()
                     checkpoints.save(state)
+                if (
+                    bundle_every
+                    and state.step % bundle_every == 0
+                    and state.step < experiment.steps
+                ):
+                    path = workdir / "bundles" / f"step-{state.step:08d}"
+                    write_bundle(experiment, state, labels, path)
             settle()
             if checkpoints.latest_step != state.step:
                 checkpoints.save(state)

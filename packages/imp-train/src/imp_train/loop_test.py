@@ -67,6 +67,26 @@ def test_stopped_and_resumed_equals_one_go(whole, make, tmp_path, cache):
     same_end(make(), whole[0], tmp_path)
 
 
+def test_bundles_on_the_way_change_nothing_and_hold_the_model_of_their_step(whole, make, tmp_path):
+    """Also those that a resumed run writes again."""
+    train(make(), tmp_path, progress=False, stop_after=3, bundle_every=2)
+    first = bundle.digest_of(tmp_path / "bundles/step-00000002")
+    train(make(), tmp_path, progress=False, stop_after=4, bundle_every=2)
+    ours = restored(make(), tmp_path).arrays()
+    train(make(), tmp_path, progress=False, bundle_every=2)
+    same_end(make(), whole[0], tmp_path)
+    found = sorted(path.name for path in (tmp_path / "bundles").iterdir())
+    assert found == ["step-00000002", "step-00000004"]
+    assert bundle.digest_of(tmp_path / "bundles/step-00000002") == first
+    fourth = bundle.load(tmp_path / "bundles/step-00000004")
+    assert fourth.metadata["step"] == 4
+    for name, value in bundle.flatten(fourth.model.parts).items():
+        held = [array for key, array in ours.items() if key.endswith(name)]
+        assert any(np.array_equal(value, array) for array in held), name
+    with pytest.raises(ValueError, match="bundle_every -1 must be at least 0"):
+        train(make(), tmp_path, progress=False, bundle_every=-1)
+
+
 def test_killed_after_a_checkpoint_equals_one_go(whole, make, tmp_path):
     """What a kill in step 5 leaves: the checkpoint of step 3, more metrics, half a line."""
     workdir = tmp_path / "killed"

@@ -1,7 +1,7 @@
 """Video: encoded bytes -> uint8 [t, size, size, 3], sampled by timestamp."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import av
@@ -21,7 +21,7 @@ _WITH_ALPHA = frozenset({"rgba", "bgra", "argb", "abgr", "yuva420p", "yuva444p"}
 _MAX_ASPECT = 8
 # Containers round times to their clock's ticks, GIF's are 1/100 s: a frame that starts this little
 # after a time counts as on screen then.
-_TICK = 6e-3
+TICK = 6e-3
 # A file that ends this much earlier than it says has lost its end.
 _MISSING_SECONDS = 0.1
 # A clip that starts this late is sought, not decoded up to.
@@ -42,22 +42,33 @@ def load_many(
     Raises MediaError for a broken file, one without video, one that ends before it says, and a
     `start` at or past the end.
     """
-    wanted = _wanted(views, start, end)
+    shapes = {view.key: view.shape for view in views}
+    return read(data, shapes, wanted_times(views, start, end), limits, start)
+
+
+def read(
+    data: bytes,
+    shapes: Mapping[str, tuple[int, ...]],
+    wanted: Sequence[tuple[float, str, int, int]],
+    limits: Limits,
+    start: float,
+) -> dict[str, np.ndarray]:
+    """key -> uint8 of its shape, of the frames `wanted`."""
     if animation.is_animation(data):
         scaled = (
             (first, last, lambda size, picture=picture: image.fit(picture, size))
             for first, last, picture in animation.frames(data, limits)
         )
-        return _show(scaled, views, wanted, start)
+        return _show(scaled, shapes, wanted, start)
     try:
-        return _load(data, views, wanted, limits, start, seek=start > _SEEK_SECONDS)
+        return _load(data, shapes, wanted, limits, start, seek=start > _SEEK_SECONDS)
     except _OvershotError:
-        return _load(data, views, wanted, limits, start, seek=False)
+        return _load(data, shapes, wanted, limits, start, seek=False)
 
 
 def _load(
     data: bytes,
-    views: Sequence[VideoView],
+    shapes: Mapping[str, tuple[int, ...]],
     wanted: Sequence[tuple[float, str, int, int]],
     limits: Limits,
     start: float,
@@ -77,19 +88,19 @@ def _load(
                 container.seek(int((origin + start) * av.time_base), backward=True)
                 latest_first = start
             frames = _timed(container, stream, limits, latest_first=latest_first)
-            return _show(frames, views, wanted, start)
+            return _show(frames, shapes, wanted, start)
         except av.FFmpegError as error:
             raise MediaError(f"broken video: {reason_of(error)}") from error
 
 
-def _wanted(
+def wanted_times(
     views: Sequence[VideoView], start: float, end: float | None
 ) -> list[tuple[float, str, int, int]]:
     """(seconds, view.key, frame, size) in order of time."""
     found = []
     for view in views:
         # The last sample before the end is repeated; an end at a sample's time excludes it.
-        inside = math.inf if end is None else max(1, math.ceil((end - start - _TICK) * view.fps))
+        inside = math.inf if end is None else max(1, math.ceil((end - start - TICK) * view.fps))
         for i in range(view.frames):
             found.append((start + min(i, inside - 1) / view.fps, view.key, i, view.size))
     return sorted(found)
@@ -97,12 +108,12 @@ def _wanted(
 
 def _show(
     frames: Iterator[tuple[float, float, _Picture]],
-    views: Sequence[VideoView],
+    shapes: Mapping[str, tuple[int, ...]],
     wanted: Sequence[tuple[float, str, int, int]],
     start: float,
 ) -> dict[str, np.ndarray]:
-    """Fills each view's frames with what is on screen at the wanted times."""
-    clips = {view.key: np.empty(view.shape, np.uint8) for view in views}
+    """Fills each clip's frames with what is on screen at the wanted times."""
+    clips = {key: np.empty(shape, np.uint8) for key, shape in shapes.items()}
     position = 0
 
     def fill(picture: _Picture, until: float) -> None:
@@ -119,7 +130,7 @@ def _show(
     last = 0.0
     for time, until, picture in frames:
         if latest is not None:
-            fill(latest, time - _TICK)
+            fill(latest, time - TICK)
         latest, last = picture, until
         if position == len(wanted):
             return clips
@@ -158,7 +169,7 @@ def _timed(
             time = previous if frame.time is None else frame.time
             if origin is None:
                 origin = time
-            if not number and time - origin > latest_first + _TICK:
+            if not number and time - origin > latest_first + TICK:
                 raise _OvershotError
             number += 1
             if number > 1:

@@ -11,13 +11,14 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from imp_data import sources
 from imp_data.datasets import Dataset
 from imp_data.media.limits import DEFAULT_LIMITS, Limits
 from imp_data.near_duplicates import kinds
 from imp_data.near_duplicates.kinds import Kind
 from imp_data.pipelines import plan as plan_lib
 from imp_data.pipelines import progress as progress_lib
-from imp_data.pipelines import runner, screen, sources
+from imp_data.pipelines import runner, screen
 from imp_data.pipelines import shard as shard_lib
 from imp_data.pipelines.finalize import finalize
 from imp_data.pipelines.folder import Folder

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from imp_data import sources
 from imp_data.datasets import Dataset
 from imp_data.media.limits import Limits, MediaError
 from imp_data.near_duplicates import fingerprints, kinds, minhash
 from imp_data.near_duplicates.fingerprints import Fingerprints
 from imp_data.near_duplicates.kinds import Kind
-from imp_data.pipelines import runner, sources
-from imp_data.pipelines.sources import Item
+from imp_data.pipelines import runner
+from imp_data.sources import Item
 from imp_data.stores.rows import Rows
 
 CHUNK = 1024

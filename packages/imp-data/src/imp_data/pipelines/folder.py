@@ -12,7 +12,7 @@ from imp_data.pipelines import shard as shard_lib
 from imp_data.pipelines.finalize import REJECTS
 from imp_data.pipelines.frozen import Frozen
 from imp_data.pipelines.plan import Plan, ShardPlan
-from imp_data.pipelines.sources import Item
+from imp_data.sources import Item
 from imp_data.stores import tensorstore
 
 PLAN = "plan.json"

@@ -11,10 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from imp_data import media
+from imp_data import media, sources
 from imp_data.conftest import make_clip, make_tone
 from imp_data.media import DEFAULT_LIMITS, MediaError
-from imp_data.pipelines import sources
 from imp_data.views import AudioView, ImageView, VideoView
 
 IMAGE = ImageView(size=8)

@@ -17,8 +17,8 @@ from imp_data.media.limits import DEFAULT_LIMITS, Limits
 from imp_data.near_duplicates import drops
 from imp_data.near_duplicates.drops import Screening
 from imp_data.pipelines.frozen import Frozen
-from imp_data.pipelines.sources import SPLITS, Item, files
-from imp_data.pipelines.sources.payload import Span
+from imp_data.sources import SPLITS, Item, files
+from imp_data.sources.payload import Span
 from imp_data.views import View
 
 # A change of what the builder writes for one plan: raise it.

@@ -8,12 +8,12 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
 
+from imp_data import sources
 from imp_data.datasets import MANIFEST, Dataset
 from imp_data.near_duplicates import kinds as kinds_lib
 from imp_data.near_duplicates.kinds import Kind
-from imp_data.pipelines import sources
 from imp_data.pipelines.fingerprint import CHUNK, Stored
-from imp_data.pipelines.sources import DEFAULT_SPLIT, SPLITS, Item
+from imp_data.sources import DEFAULT_SPLIT, SPLITS, Item
 
 HELD_OUT = tuple(split for split in SPLITS if split != DEFAULT_SPLIT)
 Members = tuple[Item, ...] | Stored

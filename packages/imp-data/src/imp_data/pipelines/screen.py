@@ -25,7 +25,7 @@ from imp_data.pipelines.near_pairs import Chunk
 from imp_data.pipelines.plan import Plan
 from imp_data.pipelines.references import HELD_OUT, Members, Reference
 from imp_data.pipelines.sides import Sides
-from imp_data.pipelines.sources import Item, files
+from imp_data.sources import Item, files
 
 FOLDER = "near_duplicates"
 # A change of what is found in the same files: raise it.

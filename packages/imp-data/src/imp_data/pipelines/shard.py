@@ -11,13 +11,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from google.protobuf import json_format
 
-from imp_data import media, records
+from imp_data import media, records, sources
 from imp_data.media import text
 from imp_data.media.limits import DEFAULT_LIMITS, Limits, MediaError
-from imp_data.pipelines import sources
 from imp_data.pipelines.plan import ShardPlan
-from imp_data.pipelines.sources import Item
-from imp_data.pipelines.sources.payload import ParquetCell
+from imp_data.sources import Item
+from imp_data.sources.payload import ParquetCell
 from imp_data.stores import tensorstore, tfrecord
 from imp_data.stores.atomic import AtomicFile, sha256_of, write_file
 from imp_data.stores.examples import Example, ExampleWriter, examples_path, index_path

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from imp_data import sources
 from imp_data.datasets import Dataset
 from imp_data.media.limits import MediaError
 from imp_data.near_duplicates import kinds, thumbnails
 from imp_data.near_duplicates.kinds import Kind
 from imp_data.near_duplicates.report import Side
-from imp_data.pipelines import sources
 from imp_data.pipelines.fingerprint import FingerprintJob, Stored
 from imp_data.stores.rows import Rows
 
