@@ -164,7 +164,7 @@ class RunStudy:
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """objectives."""
+    """objectives, mixtures, experts, audio, towers, routing, balance, schedules or prompts."""
     workdir: Path
     data: tuple[Path, ...] = (Path("quickstart/data"),)
     """Built datasets, or folders of some."""

@@ -179,7 +179,7 @@ def _train(
     state = checkpoints.restore(fresh)
     start = state.step
     end = min(experiment.steps, stop_after or experiment.steps)
-    waited = 0.0
+    waited, last = 0.0, None
     if state.step < end:
         inputs.schedule.restore(state.sampler)
         soon = inputs.schedule.soon(state.step, min(end, state.step + 200))
@@ -209,12 +209,15 @@ def _train(
             while state.step < end and not _stops(experiment, state, stopped):
                 asked = time.perf_counter()
                 choices, own = next(batches)
-                waited += time.perf_counter() - asked
+                # While the step before is at work, its device waits for nothing.
+                if last is None or last.is_ready():
+                    waited += time.perf_counter() - asked
                 tasks, programs = [c.task for c in choices], [steps[c] for c in choices]
                 if experiment.mixed:
                     found = take_mixed_step(experiment, programs, state, tasks, own, placement)
                 else:
                     found = [take_step(experiment, programs[0], state, tasks[0], own, placement)]
+                last = found[-1]["loss"]
                 for choice, values in zip(choices, found, strict=True):
                     metrics.add(state.step - 1, choice, values)
                     taken = len(own) // len(choices)

@@ -1,4 +1,4 @@
-"""Every layout that papers score on, written tiny: what is taken for its test, classes, captions."""
+"""Every layout that papers score on, written tiny: its test split, classes and captions."""
 
 import json
 import pickle

@@ -3,12 +3,29 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from imp_train.studies.audio import audio
+from imp_train.studies.balance import balance
 from imp_train.studies.corpora import Corpora
+from imp_train.studies.experts import experts
+from imp_train.studies.mixtures import mixtures
 from imp_train.studies.objectives import objectives
-from imp_train.studies.study import SCALES, Maker, Study
+from imp_train.studies.prompts import prompts
+from imp_train.studies.routing import routing
+from imp_train.studies.scale import SCALES
+from imp_train.studies.schedules import schedules
+from imp_train.studies.study import Maker, Study
+from imp_train.studies.towers import towers
 
 STUDIES: dict[str, Maker] = {
     "objectives": objectives,
+    "mixtures": mixtures,
+    "experts": experts,
+    "audio": audio,
+    "towers": towers,
+    "routing": routing,
+    "balance": balance,
+    "schedules": schedules,
+    "prompts": prompts,
 }
 
 

@@ -12,7 +12,7 @@ from imp_data.tokenizer import Tokenizer
 from imp_data.views import ImageView
 from imp_train.studies.corpora import Corpora
 from imp_train.studies.objectives import objectives
-from imp_train.studies.study import Scale
+from imp_train.studies.scale import Scale
 
 SMALL = Scale(steps=3, batch=4, model="imp-moe-tiny")
 

@@ -1,7 +1,7 @@
 """Corpora: the datasets that a study runs on, whichever they are, and what tasks they make."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from imp_data.augment import Augment
@@ -9,8 +9,12 @@ from imp_data.datasets import MANIFEST, Dataset
 from imp_data.own_tokenizer import FILE as OWN_TOKENIZER
 from imp_data.tokenizer import Tokenizer
 from imp_data.views import TextView, View
-from imp_model.config import ModelConfig
+from imp_model.config import ModelConfig, size
+from imp_train.adaptive import Adaptive
+from imp_train.config import Experiment, OptimizerConfig
 from imp_train.objectives import NCE, SCE, Objective, Sum
+from imp_train.sampler import Sampler, Stratified
+from imp_train.studies.scale import Scale
 from imp_train.tasks import Task, Variant
 
 TEXT = TextView(length=16)
@@ -82,24 +86,63 @@ class Corpora:
             )
         return cls(datasets=datasets, tokenizer=tokenizers[0])
 
-    def model(self, config: ModelConfig) -> ModelConfig:
-        """`config` for these words."""
-        size = Tokenizer.load(self.tokenizer).vocab_size
-        return dataclasses.replace(config, vocab_size=max(size, config.vocab_size))
+    def experiment(
+        self,
+        scale: Scale,
+        tasks: Sequence[Task],
+        *,
+        model: ModelConfig | None = None,
+        sampler: Sampler | Adaptive | None = None,
+        views: Sequence[View] = (),
+    ) -> Callable[[int], Experiment]:
+        """An arm: all but the seed. `model` is another than the scale's; a bundle is served with
+        `views`, by default the smallest that the tasks see of each modality, and with words."""
+        own = [view for task in tasks for view in _smallest(task)]
+        served: dict[str, View] = {view.modality: view for view in [*own, TEXT, *views]}
+        words = Tokenizer.load(self.tokenizer).vocab_size
+        model = model or size(scale.model)
 
-    def labelled(self) -> list[Seen]:
-        """Every dataset whose examples have one label each and that holds some out, by modality.
+        def arm(seed: int) -> Experiment:
+            return Experiment(
+                name="study",
+                model=dataclasses.replace(model, vocab_size=max(words, model.vocab_size)),
+                tasks=tuple(tasks),
+                steps=scale.steps,
+                optimizer=OptimizerConfig(warmup_steps=scale.steps // 10, b2=0.99),
+                sampler=sampler or Stratified(),
+                views=tuple(view for _, view in sorted(served.items())),
+                tokenizer=self.tokenizer,
+                seed=seed,
+            )
 
-        Raises ValueError where there is none.
-        """
-        found = [
+        return arm
+
+    def seen(self) -> list[Seen]:
+        """Every dataset that holds some examples out, by modality."""
+        return [
             Seen(dataset, modality)
             for dataset in self.datasets
-            if dataset.label_names
-            and {"train", "test"} <= set(dataset.num_examples)
-            and dataset.num_single_label("train") == dataset.num_examples["train"]
+            if {"train", "test"} <= set(dataset.num_examples)
             for modality in ("image", "video", "audio")
             if modality in {view.modality for view in dataset.views}
+        ]
+
+    def captioned(self) -> list[Seen]:
+        """Those whose examples have captions and no labels, which say more."""
+        return [
+            own
+            for own in self.seen()
+            if not own.dataset.label_names
+            and own.dataset.num_captioned("train") == own.dataset.num_examples["train"]
+        ]
+
+    def labelled(self) -> list[Seen]:
+        """Those whose examples have one label each. Raises ValueError where there is none."""
+        found = [
+            own
+            for own in self.seen()
+            if own.dataset.label_names
+            and own.dataset.num_single_label("train") == own.dataset.num_examples["train"]
         ]
         if not found:
             names = ", ".join(dataset.name for dataset in self.datasets)
@@ -109,17 +152,26 @@ class Corpora:
             )
         return found
 
-    def views(self, seen: Sequence[Seen]) -> tuple[View, ...]:
-        """Those that a bundle is served with: the smallest of each modality that is seen."""
-        chosen: dict[str, View] = {}
-        for own in seen:
-            chosen.setdefault(own.modality, own.views()[0])
-        return (*chosen.values(), TEXT)
+
+def _smallest(task: Task) -> list[View]:
+    by_modality: dict[str, View] = {}
+    for view in (view for variant in task.variants for view in variant.views):
+        other = by_modality.get(view.modality)
+        if other is None or view.shape < other.shape:
+            by_modality[view.modality] = view
+    return list(by_modality.values())
 
 
-def contrast(seen: Seen, batch: int, *, weight: float = 1.0) -> Task:
-    """Label-based NCE against class names in prompts."""
-    return _task(seen, "label", _nce(seen), batch, weight)
+def contrast(
+    seen: Seen, batch: int, *, weight: float = 1.0, prompts: Sequence[str] | None = None
+) -> Task:
+    """Label-based NCE against class names in prompts, by default those of the modality."""
+    return _task(seen, "label", _nce(seen, prompts), batch, weight)
+
+
+def caption(seen: Seen, batch: int, *, weight: float = 1.0) -> Task:
+    """NCE against captions."""
+    return _task(seen, "text", NCE(source=seen.modality, target="text"), batch, weight)
 
 
 def classify(seen: Seen, batch: int, *, weight: float = 1.0) -> Task:
@@ -132,8 +184,8 @@ def both(seen: Seen, batch: int, *, weight: float = 1.0) -> Task:
     return _task(seen, "sum", Sum(terms=(_nce(seen), _sce(seen))), batch, weight)
 
 
-def _nce(seen: Seen) -> NCE:
-    prompts = PROMPTS[seen.modality]
+def _nce(seen: Seen, prompts: Sequence[str] | None = None) -> NCE:
+    prompts = PROMPTS[seen.modality] if prompts is None else tuple(prompts)
     return NCE(source=seen.modality, target="text", texts="label", prompts=prompts)
 
 

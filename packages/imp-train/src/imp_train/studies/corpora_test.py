@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from imp_train.studies import make
-from imp_train.studies.corpora import Corpora, both, classify, contrast
+from imp_train.studies.corpora import Corpora
 
 
 def test_labelled_datasets_with_a_test_split_are_found(colours):
@@ -17,25 +17,12 @@ def test_labelled_datasets_with_a_test_split_are_found(colours):
         )
 
 
-def test_arms_of_objectives_differ_in_objectives_alone(colours):
-    study = make("objectives", [colours], scale="tiny")
-    made = {name: arm(1) for name, arm in study.arms.items()}
-    [seen] = Corpora.find([colours]).labelled()
-    tasks = {
-        "alternating": (contrast(seen, 64), classify(seen, 64)),
-        "sum": (both(seen, 64),),
-        "nce": (contrast(seen, 64),),
-        "softmax": (classify(seen, 64),),
-    }
-    assert {name: own.tasks for name, own in made.items()} == tasks
-    rest = [(own.model, own.steps, own.optimizer, own.sampler, own.seed) for own in made.values()]
-    assert all(own == rest[0] for own in rest)
-
-
 def test_what_is_no_use_is_said(colours, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no dataset at .*build one"):
         make("objectives", [tmp_path], scale="tiny")
-    with pytest.raises(ValueError, match="study 'objective' is unknown; one of objectives"):
+    with pytest.raises(
+        ValueError, match="study 'objective' is unknown; one of objectives, mixtures,"
+    ):
         make("objective", [colours], scale="tiny")
     with pytest.raises(ValueError, match="scale 'huge' is unknown; one of tiny, small, gpu"):
         make("objectives", [colours], scale="huge")

@@ -81,6 +81,8 @@ def _run(
         benchmarks=study.benchmarks,
         tasks=study.tasks,
         compiled=root / "compiled-scoring",
+        # Where examples are routed together, an embedding is its own only alone.
+        batch_size=32 if experiment.model.routing_group == "example" else 1,
     )
     # What is left is the bundle, its metrics and plots.
     shutil.rmtree(workdir / "checkpoints")

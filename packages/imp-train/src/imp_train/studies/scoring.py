@@ -22,13 +22,19 @@ def check_installed() -> None:
 
 
 def score(
-    bundle: Path, out: Path, *, benchmarks: Sequence[str], tasks: Sequence[str], compiled: Path
+    bundle: Path,
+    out: Path,
+    *,
+    benchmarks: Sequence[str],
+    tasks: Sequence[str],
+    compiled: Path,
+    batch_size: int,
 ) -> tuple[Score, ...]:
     """`compiled` keeps programs for the next call. Raises ValueError with its message if it
     fails."""
     command = [sys.executable, "-P", "-m", f"{_MODULE}.cli", "evaluate", "--bundle", str(bundle)]
     command += ["--out", str(out), "--compilation-cache", str(compiled)]
-    command += ["--benchmark", *benchmarks, "--tasks", *tasks]
+    command += ["--benchmark", *benchmarks, "--tasks", *tasks, "--batch-size", str(batch_size)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ValueError(f"{bundle} can't be scored: {done.stderr.strip()[-2000:]}")
