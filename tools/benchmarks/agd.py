@@ -18,8 +18,8 @@ from imp_data.views import ImageView
 from imp_model.config import ModelConfig
 from imp_train.compile import CompiledSteps
 from imp_train.config import Experiment, OptimizerConfig
+from imp_train.initial import initial_state
 from imp_train.inputs import Choice
-from imp_train.loop import initial_state
 from imp_train.objectives import SCE
 from imp_train.placement import Placement
 from imp_train.sampler import Permutation

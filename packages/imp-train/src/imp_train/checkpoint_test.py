@@ -7,7 +7,7 @@ import pytest
 
 from imp_train.checkpoint import Checkpoints, check_experiment
 from imp_train.config import to_json
-from imp_train.loop import initial_state
+from imp_train.initial import initial_state
 
 
 def test_everything_comes_back_where_it_was(make, tmp_path):

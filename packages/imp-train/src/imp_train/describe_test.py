@@ -9,8 +9,8 @@ import pytest
 from imp_model.model import num_parameters
 from imp_train.describe import describe, page
 from imp_train.goldens import show
+from imp_train.initial import classifiers, initial_state
 from imp_train.inputs import load_datasets
-from imp_train.loop import classifiers, initial_state
 from imp_train.sampler import Stratified
 
 

@@ -22,6 +22,7 @@ from imp_train import optimizer, plots
 from imp_train.checkpoint import Checkpoints, check_experiment
 from imp_train.compile import CompiledSteps
 from imp_train.config import Experiment, to_json
+from imp_train.initial import classifiers, initial_state
 from imp_train.inputs import Inputs, load_datasets
 from imp_train.inspect import add_session
 from imp_train.metrics import Metrics
@@ -29,9 +30,7 @@ from imp_train.placement import MeshShape, Placement, gathered
 from imp_train.processes import any_of_them, is_first, wait_for_all
 from imp_train.state import TrainState
 from imp_train.step import take_mixed_step, take_step
-from imp_train.tasks import Task
 from imp_train.throughput import Throughput, peak_flops
-from imp_train.warm_start import started_from
 
 log = logging.getLogger(__name__)
 
@@ -44,39 +43,6 @@ class Summary:
     step: int
     seconds: dict[str, float]
     signatures: int
-
-
-def classifiers(experiment: Experiment, datasets: dict[str, Dataset]) -> dict[str, tuple[str, ...]]:
-    """Label names by classifier, of the tasks that train one.
-
-    Raises ValueError where tasks with different labels share a classifier.
-    """
-    owners: dict[str, Task] = {}
-    for task in experiment.tasks:
-        if (name := task.objective.classifier) is None:
-            continue
-        first = owners.setdefault(name, task)
-        if datasets[first.name].label_names != datasets[task.name].label_names:
-            raise ValueError(
-                f"classifier {name!r} is shared by tasks {first.name!r} and {task.name!r}, whose "
-                "datasets have different labels; name another"
-            )
-    return {name: datasets[task.name].label_names for name, task in owners.items()}
-
-
-def initial_state(experiment: Experiment, labels: dict[str, tuple[str, ...]]) -> TrainState:
-    model = Model.create(
-        experiment.model,
-        pairs=experiment.pairs,
-        classifiers={name: len(classes) for name, classes in labels.items()},
-        seed=experiment.seed,
-    )
-    if experiment.init_from is not None:
-        model = started_from(experiment.init_from, model)
-    parts = dict(model.parts)
-    return TrainState(
-        step=0, parts=parts, moments=optimizer.init(experiment.optimizer, parts), positions={}
-    )
 
 
 def train(

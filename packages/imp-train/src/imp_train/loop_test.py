@@ -11,8 +11,9 @@ from imp_data.stores.lock import sole_writer
 from imp_model import bundle
 from imp_train.checkpoint import Checkpoints
 from imp_train.config import OptimizerConfig
+from imp_train.initial import classifiers, initial_state
 from imp_train.inputs import load_datasets
-from imp_train.loop import classifiers, initial_state, train
+from imp_train.loop import train
 
 
 def restored(experiment, workdir):

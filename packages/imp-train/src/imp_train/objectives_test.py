@@ -13,8 +13,8 @@ from imp_data.views import AudioView, TextView, VideoView
 from imp_model.model import Model
 from imp_train.compile import CompiledSteps
 from imp_train.conftest import IMAGE, MODEL, TEXT
+from imp_train.initial import initial_state
 from imp_train.inputs import Choice
-from imp_train.loop import initial_state
 from imp_train.objectives import BCE, NCE, SCE, Sum, labels_needed, triplet
 from imp_train.placement import Placement
 from imp_train.step import take_step, targets_of

@@ -18,7 +18,7 @@ from imp_model.model import Model
 from imp_train import optimizer
 from imp_train.config import OptimizerConfig
 from imp_train.conftest import MODEL
-from imp_train.loop import initial_state
+from imp_train.initial import initial_state
 from imp_train.optimizer import learning_rate
 from imp_train.placement import Placement
 from imp_train.step import make_gradients, take_step

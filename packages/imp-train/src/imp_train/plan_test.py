@@ -11,7 +11,7 @@ import pytest
 
 from imp_model.model import num_parameters
 from imp_train.chips import CHIPS
-from imp_train.loop import initial_state
+from imp_train.initial import initial_state
 from imp_train.placement import MeshShape
 from imp_train.plan import page, plan
 from imp_train.topology import Topology

@@ -11,8 +11,8 @@ from imp_data.views import AudioView, ImageView
 from imp_model.model import Model
 from imp_train.compile import CompiledSteps
 from imp_train.conftest import IMAGE, MODEL, TEXT
+from imp_train.initial import classifiers, initial_state
 from imp_train.inputs import Choice, Inputs, load_datasets
-from imp_train.loop import classifiers, initial_state
 from imp_train.objectives import BCE, NCE, SCE, Sum
 from imp_train.placement import Placement
 from imp_train.step import (

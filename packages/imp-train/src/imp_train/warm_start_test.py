@@ -10,8 +10,9 @@ import pytest
 from imp_model import bundle
 from imp_model.bundle import flatten
 from imp_train.conftest import MODEL
+from imp_train.initial import initial_state
 from imp_train.inputs import load_datasets
-from imp_train.loop import identity, initial_state, train
+from imp_train.loop import identity, train
 
 LABELS = {"colours": ("blue", "red")}
 
