@@ -148,8 +148,10 @@ def _ends_line(path: pathlib.Path) -> bool:
 
 
 def tag(score: Score) -> str:
-    """What the metric is called below its benchmark: zero-shot/image/top-1."""
-    return f"{score.task}/{score.modality.replace('→', '-to-')}/{score.metric}"
+    """What the metric is called below its benchmark, in TensorBoard's characters: zero-shot/image/
+    top-1, retrieval/text-to-image/R1."""
+    words = f"{score.task}/{score.modality}/{score.metric}"
+    return words.replace("→", "-to-").replace("@", "")
 
 
 def _show(board: SummaryWriter, results: Results) -> None:
