@@ -50,10 +50,10 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
     """Examples of one or more splits. `labels` are indices of classes; `folds` int [n] are the
-    splits' numbers."""
+    splits' numbers. Equal only to itself."""
 
     examples: Examples
     labels: tuple[tuple[int, ...], ...]

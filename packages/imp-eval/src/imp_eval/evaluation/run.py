@@ -9,6 +9,7 @@ import tqdm
 from imp_data.tokenizer import Tokenizer
 from imp_eval.evaluation import benchmark as benchmarks
 from imp_eval.evaluation.benchmark import Benchmark
+from imp_eval.evaluation.encodings import Encodings
 from imp_eval.evaluation.intervals import Bootstrap
 from imp_eval.evaluation.pooling import PooledEncoder
 from imp_eval.evaluation.results import Score, TaskResult
@@ -69,14 +70,14 @@ def evaluate_bundle(
     made = [benchmarks.make(spec, encoder.views) for spec in specs]
     tokenizer = None if bundle.tokenizer_path is None else Tokenizer.load(bundle.tokenizer_path)
     with tqdm.tqdm(unit="file", disable=None if progress else True) as bar:
-        scorer = Scorer(
+        encodings = Encodings(
             encoder=encoder,
             tokenizer=tokenizer,
-            bootstrap=bootstrap or Bootstrap(),
             cache=cache,
             max_reject_share=max_reject_share,
             advance=bar.update,
         )
+        scorer = Scorer(encodings=encodings, bootstrap=bootstrap or Bootstrap())
         chosen = [_chosen(scorer, benchmark, tasks) for benchmark in made]
         bar.reset(sum(scorer.work(b, own) for b, (own, _) in zip(made, chosen, strict=True)))
         found = []
@@ -88,7 +89,7 @@ def evaluate_bundle(
                 BenchmarkResults(
                     benchmark=benchmark,
                     tasks=tuple(results),
-                    problems=tuple(scorer.problems(benchmark)),
+                    problems=tuple(encodings.problems(benchmark)),
                     left_out=left_out,
                 )
             )
