@@ -360,3 +360,29 @@ def test_flickr30k_lists(root, name, text, split):
     (root / "x" / name).write_text("nothing of the kind\n")
     with pytest.raises(ValueError, match="has no captions; write Karpathy's JSON"):
         read(f"flickr30k:{root}/x/{name}")
+
+
+def test_mutated_cifar_batches_are_read_or_refused(tmp_path):
+    names = [f"class_{i}".encode() for i in range(10)]
+    write_pickle(tmp_path / "batches.meta", {b"label_names": names})
+    batch = tmp_path / "test_batch"
+    write_pickle(batch, {b"data": cifar_rows(20), b"labels": [0], b"batch_label": b"x"})
+    whole, rng = batch.read_bytes(), np.random.default_rng(0)
+    # All but the pixels, which may be anything.
+    places = [
+        *range(whole.index(bytes([20] * 9))),
+        *range(whole.rindex(bytes([20] * 9)), len(whole)),
+    ]
+    outcomes = {"read": 0, "refused": 0}
+    for number in range(400):
+        data = bytearray(whole)
+        for place in rng.choice(places, rng.integers(1, 4)).tolist():
+            data[place] = rng.integers(0, 256)
+        batch.write_bytes(data[: rng.choice(places)] if number % 4 == 0 else data)
+        try:
+            for item in read(f"cifar10:{tmp_path}"):
+                sources.read_bytes(item, DEFAULT_LIMITS)
+            outcomes["read"] += 1
+        except ValueError:
+            outcomes["refused"] += 1
+    assert min(outcomes.values()) > 20, outcomes
