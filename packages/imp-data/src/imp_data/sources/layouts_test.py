@@ -259,10 +259,13 @@ def test_msrvtt(tmp_path):
     (tmp_path / "data.json").write_text(json.dumps(content))
     options = {"modalities": ["video"], "root": str(tmp_path)}
     assert found(f"msrvtt:{tmp_path}/data.json", **options) == [
-        ("video7", "test", (), ("a man", "a person"))
+        ("video7", "test", (), ("a man", "a person")),
+        ("video9", "test", (), ("a cat",)),
     ]
-    said = problems(f"msrvtt:{tmp_path}/data.json", **options)
-    assert said == ["video8 has no sentence", f"video9 has no file below {tmp_path}"]
+    assert problems(f"msrvtt:{tmp_path}/data.json", **options) == ["video8 has no sentence"]
+    paths = [item.path for item in read(f"msrvtt:{tmp_path}/data.json", **options)]
+    assert paths[0] == f"{videos}/video7.mp4"
+    assert paths[2] == f"{tmp_path}/video9.mp4"
     (tmp_path / "1k.csv").write_text(
         'key,vid_key,video_id,sentence\nret0,msr8,video8,"a dog, running"\n'
     )

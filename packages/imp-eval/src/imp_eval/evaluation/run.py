@@ -68,6 +68,8 @@ def evaluate_bundle(
     check(specs, tasks)
     encoder = PooledEncoder(bundle, batch_size=batch_size)
     made = [benchmarks.make(spec, encoder.views) for spec in specs]
+    for benchmark in made:
+        _check_listed(benchmark, max_reject_share)
     tokenizer = None if bundle.tokenizer_path is None else Tokenizer.load(bundle.tokenizer_path)
     with tqdm.tqdm(unit="file", disable=None if progress else True) as bar:
         encodings = Encodings(
@@ -83,7 +85,6 @@ def evaluate_bundle(
         found = []
         for benchmark, (own, left_out) in zip(made, chosen, strict=True):
             bar.set_description(benchmark.name)
-            _check_listed(benchmark, max_reject_share)
             results = [result for task in own for result in scorer.run(benchmark, task)]
             found.append(
                 BenchmarkResults(
@@ -127,7 +128,7 @@ def _chosen(
 
 
 def _check_listed(benchmark: Benchmark, max_share: float) -> None:
-    count, total = len(benchmark.problems), len(benchmark.test) + len(benchmark.problems)
+    count, total = len(benchmark.problems), benchmark.num_listed
     if count > max_share * total:
         name, problem = benchmark.problems[0]
         raise ValueError(
