@@ -73,6 +73,10 @@ class Encodings:
             raise ValueError(f"text {texts[index]!r:.80}: {reason}")
         return features.embeddings(self.encoder, ("text", target))
 
+    def forget(self) -> None:
+        """Lets go of all features: a training split's may be large."""
+        self._held.clear()
+
     def problems(self, benchmark: Benchmark) -> list[tuple[str, str]]:
         """Ids and reasons of all that was no use, listed or decoded."""
         found = list(benchmark.problems)

@@ -94,6 +94,7 @@ def evaluate_bundle(
                     left_out=left_out,
                 )
             )
+            encodings.forget()
     return Results(
         bundle=path,
         digest=bundle.digest,
