@@ -13,6 +13,9 @@ from imp_data.pipelines import build
 from imp_data.tokenizer import Tokenizer
 from imp_data.views import ImageView, TextView
 from imp_eval.client import Client, ItemFailure, read_file, text
+from imp_eval.evaluation.run import evaluate_bundle
+from imp_eval.evaluation.spec import Spec
+from imp_model import bundle
 from imp_model.config import size
 from imp_train import metrics
 from imp_train.config import Experiment, OptimizerConfig
@@ -132,7 +135,27 @@ def test_the_service_finds_held_out_files(run: Path) -> None:
         assert precision > 2 / len(COLOURS), hits
 
 
+def test_the_evaluation_finds_what_was_learned(run: Path) -> None:
+    """On the files and on the shards made of them, which is all the same."""
+    found = evaluate_bundle(
+        bundle.load(run / "run" / "bundle"),
+        [
+            Spec.parse(f"files=folder:{run / 'files'}"),
+            Spec.parse(f"shards=dataset:{run / 'data' / 'colours'}"),
+        ],
+        path="bundle",
+        tasks=("zero-shot", "linear-probe", "knn"),
+        progress=False,
+    )
+    values = {(s.benchmark, s.task, s.metric): s for s in found.scores}
+    for task in ("zero-shot", "linear-probe", "knn"):
+        files, shards = (values[name, task, "top-1"] for name in ("files", "shards"))
+        assert files.value == pytest.approx(shards.value)
+        assert files.n == shards.n == 6 * len(COLOURS)
+        assert files.low > 2 / len(COLOURS), files
+
+
 def test_a_finished_run_is_reused(run: Path) -> None:
-    bundle = json.loads((run / "run" / "bundle" / "bundle.json").read_text())
-    assert bundle["metadata"]["step"] == 90
+    index = json.loads((run / "run" / "bundle" / "bundle.json").read_text())
+    assert index["metadata"]["step"] == 90
     assert not list((run / "run").glob(".bundle-*"))

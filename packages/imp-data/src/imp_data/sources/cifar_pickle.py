@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import io
 import pickle
-from typing import Any
+import struct
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -15,20 +16,46 @@ from imp_data.sources import files
 _SIDE = 32
 # Batches kept: a shard's rows may come from any of them.
 _CACHED_BATCHES = 6
-# What every pickled array calls; it has no public name.
-_reconstruct = np.zeros(0).__reduce__()[0]
-# All that a batch of arrays calls; whatever else a pickle names is refused, not called.
+
+
+class _Type:
+    """What a pickle says of its numbers, in place of numpy.dtype."""
+
+    def __init__(self, code: object, *_: object) -> None:
+        self.code = code
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and the like: bytes have none."""
+
+
+class _Array:
+    """What a pickle says of an array, in place of numpy.ndarray: of bytes, or refused."""
+
+    def __init__(self, *_: object) -> None:
+        self.rows = np.zeros(0, np.uint8)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, fortran, data = state
+        if not isinstance(kind, _Type) or kind.code not in (b"u1", "u1"):
+            raise pickle.UnpicklingError("its array is not of bytes")
+        order: Literal["F", "C"] = "F" if fortran else "C"
+        self.rows = np.frombuffer(data, np.uint8).reshape(shape, order=order)
+
+
+# All that a batch names, and what is called in its place; nothing that a pickle names is itself.
 _CALLABLES: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
     # How Python 3 writes bytes into pickles that Python 2 can read.
-    ("_codecs", "encode"): lambda text, encoding: str(text).encode(encoding),
+    ("_codecs", "encode"): lambda text, encoding: str(text).encode("latin-1"),
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """That in Python: the one in C stumbles over damaged pickles, with errors of the interpreter."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (found := _CALLABLES.get((module, name))) is None:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which no CIFAR batch does")
@@ -43,7 +70,10 @@ def load(path: str, status: tuple[int, str]) -> dict[str, Any]:
     """
     try:
         content = _Unpickler(io.BytesIO(files.read_bytes(path)), encoding="bytes").load()
-        return {_text(key): value for key, value in content.items()}
+        return {
+            _text(key): value.rows if isinstance(value, _Array) else value
+            for key, value in content.items()
+        }
     # What pickle raises on damaged ones, by its documentation and beyond.
     except (
         pickle.UnpicklingError,
@@ -53,8 +83,10 @@ def load(path: str, status: tuple[int, str]) -> dict[str, Any]:
         ImportError,
         LookupError,
         MemoryError,
+        RuntimeError,
         TypeError,
         ValueError,
+        struct.error,
     ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{path} is no CIFAR batch: {reason}") from error

@@ -259,10 +259,13 @@ def test_msrvtt(tmp_path):
     (tmp_path / "data.json").write_text(json.dumps(content))
     options = {"modalities": ["video"], "root": str(tmp_path)}
     assert found(f"msrvtt:{tmp_path}/data.json", **options) == [
-        ("video7", "test", (), ("a man", "a person"))
+        ("video7", "test", (), ("a man", "a person")),
+        ("video9", "test", (), ("a cat",)),
     ]
-    said = problems(f"msrvtt:{tmp_path}/data.json", **options)
-    assert said == ["video8 has no sentence", f"video9 has no file below {tmp_path}"]
+    assert problems(f"msrvtt:{tmp_path}/data.json", **options) == ["video8 has no sentence"]
+    paths = [item.path for item in read(f"msrvtt:{tmp_path}/data.json", **options)]
+    assert paths[0] == f"{videos}/video7.mp4"
+    assert paths[2] == f"{tmp_path}/video9.mp4"
     (tmp_path / "1k.csv").write_text(
         'key,vid_key,video_id,sentence\nret0,msr8,video8,"a dog, running"\n'
     )
@@ -360,3 +363,29 @@ def test_flickr30k_lists(root, name, text, split):
     (root / "x" / name).write_text("nothing of the kind\n")
     with pytest.raises(ValueError, match="has no captions; write Karpathy's JSON"):
         read(f"flickr30k:{root}/x/{name}")
+
+
+def test_mutated_cifar_batches_are_read_or_refused(tmp_path):
+    names = [f"class_{i}".encode() for i in range(10)]
+    write_pickle(tmp_path / "batches.meta", {b"label_names": names})
+    batch = tmp_path / "test_batch"
+    write_pickle(batch, {b"data": cifar_rows(20), b"labels": [0], b"batch_label": b"x"})
+    whole, rng = batch.read_bytes(), np.random.default_rng(0)
+    # All but the pixels, which may be anything.
+    places = [
+        *range(whole.index(bytes([20] * 9))),
+        *range(whole.rindex(bytes([20] * 9)), len(whole)),
+    ]
+    outcomes = {"read": 0, "refused": 0}
+    for number in range(400):
+        data = bytearray(whole)
+        for place in rng.choice(places, rng.integers(1, 4)).tolist():
+            data[place] = rng.integers(0, 256)
+        batch.write_bytes(data[: rng.choice(places)] if number % 4 == 0 else data)
+        try:
+            for item in read(f"cifar10:{tmp_path}"):
+                sources.read_bytes(item, DEFAULT_LIMITS)
+            outcomes["read"] += 1
+        except ValueError:
+            outcomes["refused"] += 1
+    assert min(outcomes.values()) > 20, outcomes

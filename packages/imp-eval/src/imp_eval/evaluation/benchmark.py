@@ -50,10 +50,10 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
     """Examples of one or more splits. `labels` are indices of classes; `folds` int [n] are the
-    splits' numbers."""
+    splits' numbers. Equal only to itself."""
 
     examples: Examples
     labels: tuple[tuple[int, ...], ...]
@@ -70,8 +70,8 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """`class_names` are as prompts show them; `problems` are ids and reasons of what a source lists
-    and that is no use."""
+    """`class_names` are as prompts show them. Of `num_listed` inputs of all splits, `problems` are
+    ids and reasons of those that are known to be no use."""
 
     name: str
     spec: str
@@ -84,6 +84,7 @@ class Benchmark:
     num_clips: int
     max_texts: int | None
     by_pair: bool
+    num_listed: int
     problems: tuple[tuple[str, str], ...]
 
 
@@ -123,6 +124,7 @@ def make(spec: Spec, views: Mapping[str, View]) -> Benchmark:
         num_clips=spec.clips,
         max_texts=protocol.max_texts,
         by_pair=protocol.by_pair,
+        num_listed=len(listing.splits) + len(listing.problems),
         problems=listing.problems,
     )
 

@@ -1,4 +1,4 @@
-"""Every layout that papers score on, written tiny: its test split, classes and captions."""
+"""Every layout that papers score on, written tiny: what is its test, its classes, its captions."""
 
 import json
 import pickle
@@ -107,7 +107,7 @@ def test_examples_of_several_labels_are_scored_by_their_mean_precision(scorer, t
         (tmp_path / f"{i}.png").write_bytes(png(i))
         rows.append({"path": f"{i}.png", "labels": ["red", "blue", "green"][i % 3 :]})
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made = benchmarks.make(Spec.parse(f"jsonl:{tmp_path}/m.jsonl"), scorer.encoder.views)
+    made = benchmarks.make(Spec.parse(f"jsonl:{tmp_path}/m.jsonl"), scorer.encodings.encoder.views)
     [result] = scorer.run(made, "zero-shot")
     [score] = result.scores
     assert (score.metric, score.n, score.chance) == ("mAP", 6, pytest.approx(2 / 3))
@@ -118,8 +118,12 @@ def test_examples_of_several_labels_are_scored_by_their_mean_precision(scorer, t
 def test_prompts_of_ones_own(scorer, pictures, tmp_path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("a fine {}\n\n  the {}  \n")
-    made = benchmarks.make(Spec.parse(f"folder:{pictures},prompts={file}"), scorer.encoder.views)
+    made = benchmarks.make(
+        Spec.parse(f"folder:{pictures},prompts={file}"), scorer.encodings.encoder.views
+    )
     assert made.templates["image"] == ("a fine {}", "the {}")
     file.write_text("no place\n")
     with pytest.raises(ValueError, match="template 'no place' must hold"):
-        benchmarks.make(Spec.parse(f"folder:{pictures},prompts={file}"), scorer.encoder.views)
+        benchmarks.make(
+            Spec.parse(f"folder:{pictures},prompts={file}"), scorer.encodings.encoder.views
+        )

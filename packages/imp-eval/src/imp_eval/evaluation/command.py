@@ -1,14 +1,27 @@
 """`imp-eval evaluate` scores a bundle as papers do, `imp-eval watch` each that a run exports."""
 
+import contextlib
 import logging
 import pathlib
 import time
+from collections.abc import Iterator
 
 from tyro.conf import Positional
 
 from imp_eval.evaluation.spec import Spec
 
 logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def _extra() -> Iterator[None]:
+    """A library that serving does not need, and that is not there, is told in one line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{error.name} is not installed; evaluation needs pip install 'imp-eval[evaluation]'"
+        ) from error
 
 
 def evaluate(
@@ -42,11 +55,12 @@ def evaluate(
         compilation_cache: folder that keeps compiled functions, for a quicker start next time.
     """
     # Here and not above: the other commands need no jax and start in a fraction of the time.
-    from imp_eval.evaluation import report
-    from imp_eval.evaluation.intervals import Bootstrap
-    from imp_eval.evaluation.run import evaluate_bundle
-    from imp_eval.inference import use_compilation_cache
-    from imp_model import bundle as bundles
+    with _extra():
+        from imp_eval.evaluation import report
+        from imp_eval.evaluation.intervals import Bootstrap
+        from imp_eval.evaluation.run import evaluate_bundle
+        from imp_eval.inference import use_compilation_cache
+        from imp_model import bundle as bundles
 
     specs = [Spec.parse(text) for text in benchmark]
     bootstrap = Bootstrap(num_resamples=resamples, seed=seed)
@@ -96,8 +110,9 @@ def watch(
         once: score what is there, and end.
         max_reject_share: as for evaluate.
     """
-    from imp_eval.evaluation.watch import watch_run
-    from imp_eval.inference import use_compilation_cache
+    with _extra():
+        from imp_eval.evaluation.watch import watch_run
+        from imp_eval.inference import use_compilation_cache
 
     if every_seconds <= 0:
         raise ValueError(f"--every-seconds {every_seconds} must be above 0")

@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import sys
 
 import pytest
 from PIL import Image
 
+from imp_eval import evaluation
 from imp_eval.cli import main
 from imp_eval.conftest import png
 
@@ -128,6 +130,19 @@ def test_broken_inputs_are_counted_where_they_are_allowed(
     # The class whose only picture is broken is still among the answers.
     assert content["scores"][0]["chance"] == 0.5
     assert "1 inputs are no use" in (tmp_path / "out/results.md").read_text()
+
+
+def test_a_serving_install_says_what_evaluation_needs(monkeypatch, capsys, tmp_path) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("report", "plots"):
+        monkeypatch.delitem(sys.modules, f"imp_eval.evaluation.{name}", raising=False)
+        monkeypatch.delattr(evaluation, name, raising=False)
+    assert main(["evaluate", "--bundle", str(tmp_path), "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        "imp-eval: matplotlib is not installed; evaluation needs pip install "
+        "'imp-eval[evaluation]'\n"
+    )
 
 
 @pytest.mark.parametrize("flag", [["--tasks", "detection"], ["--resamples", "0"]])

@@ -7,6 +7,7 @@ import pytest
 
 from imp_data.tokenizer import Tokenizer
 from imp_eval.conftest import mp4, png, wav
+from imp_eval.evaluation.encodings import Encodings
 from imp_eval.evaluation.intervals import Bootstrap
 from imp_eval.evaluation.pooling import PooledEncoder
 from imp_eval.evaluation.tasks import Scorer
@@ -21,8 +22,8 @@ def pooled(bundle_path, cache) -> PooledEncoder:
 @pytest.fixture(scope="session")
 def scorer(pooled, bundle_path) -> Scorer:
     tokenizer = Tokenizer.load(bundle.load(bundle_path).tokenizer_path)
-    bootstrap = Bootstrap(num_resamples=50)
-    return Scorer(encoder=pooled, tokenizer=tokenizer, bootstrap=bootstrap)
+    encodings = Encodings(encoder=pooled, tokenizer=tokenizer)
+    return Scorer(encodings=encodings, bootstrap=Bootstrap(num_resamples=50))
 
 
 @pytest.fixture(scope="session")

@@ -81,6 +81,7 @@ class Stored:
 
     dataset: Dataset
     rows: Sequence[tuple[str, int]]
+    _arrays: dict[tuple[str, str], Rows] = dataclasses.field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -94,7 +95,9 @@ class Stored:
 
     def load(self, index: int, view: View, num_clips: int) -> np.ndarray:
         split, row = self.rows[index]
-        return Rows(self.dataset, split, view).read(np.array([row]))
+        if (arrays := self._arrays.get((split, view.key))) is None:
+            arrays = self._arrays[split, view.key] = Rows(self.dataset, split, view)
+        return arrays.read(np.array([row]))
 
     def only(self, indices: Sequence[int]) -> "Stored":
         return Stored(self.dataset, [self.rows[i] for i in indices])

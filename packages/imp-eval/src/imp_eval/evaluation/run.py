@@ -9,6 +9,7 @@ import tqdm
 from imp_data.tokenizer import Tokenizer
 from imp_eval.evaluation import benchmark as benchmarks
 from imp_eval.evaluation.benchmark import Benchmark
+from imp_eval.evaluation.encodings import Encodings
 from imp_eval.evaluation.intervals import Bootstrap
 from imp_eval.evaluation.pooling import PooledEncoder
 from imp_eval.evaluation.results import Score, TaskResult
@@ -67,31 +68,33 @@ def evaluate_bundle(
     check(specs, tasks)
     encoder = PooledEncoder(bundle, batch_size=batch_size)
     made = [benchmarks.make(spec, encoder.views) for spec in specs]
+    for benchmark in made:
+        _check_listed(benchmark, max_reject_share)
     tokenizer = None if bundle.tokenizer_path is None else Tokenizer.load(bundle.tokenizer_path)
     with tqdm.tqdm(unit="file", disable=None if progress else True) as bar:
-        scorer = Scorer(
+        encodings = Encodings(
             encoder=encoder,
             tokenizer=tokenizer,
-            bootstrap=bootstrap or Bootstrap(),
             cache=cache,
             max_reject_share=max_reject_share,
             advance=bar.update,
         )
+        scorer = Scorer(encodings=encodings, bootstrap=bootstrap or Bootstrap())
         chosen = [_chosen(scorer, benchmark, tasks) for benchmark in made]
         bar.reset(sum(scorer.work(b, own) for b, (own, _) in zip(made, chosen, strict=True)))
         found = []
         for benchmark, (own, left_out) in zip(made, chosen, strict=True):
             bar.set_description(benchmark.name)
-            _check_listed(benchmark, max_reject_share)
             results = [result for task in own for result in scorer.run(benchmark, task)]
             found.append(
                 BenchmarkResults(
                     benchmark=benchmark,
                     tasks=tuple(results),
-                    problems=tuple(scorer.problems(benchmark)),
+                    problems=tuple(encodings.problems(benchmark)),
                     left_out=left_out,
                 )
             )
+            encodings.forget()
     return Results(
         bundle=path,
         digest=bundle.digest,
@@ -126,7 +129,7 @@ def _chosen(
 
 
 def _check_listed(benchmark: Benchmark, max_share: float) -> None:
-    count, total = len(benchmark.problems), len(benchmark.test) + len(benchmark.problems)
+    count, total = len(benchmark.problems), benchmark.num_listed
     if count > max_share * total:
         name, problem = benchmark.problems[0]
         raise ValueError(

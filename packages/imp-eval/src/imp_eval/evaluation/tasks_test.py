@@ -6,13 +6,14 @@ import pytest
 from imp_data.pipelines.build import build_dataset
 from imp_eval import zero_shot
 from imp_eval.evaluation import benchmark as benchmarks
+from imp_eval.evaluation.search import pairs_of
 from imp_eval.evaluation.spec import Spec
-from imp_eval.evaluation.tasks import held_out_of, pairs_of
+from imp_eval.evaluation.supervised import held_out_of
 from imp_eval.prompts import TEMPLATES
 
 
 def make(scorer, text):
-    return benchmarks.make(Spec.parse(text), scorer.encoder.views)
+    return benchmarks.make(Spec.parse(text), scorer.encodings.encoder.views)
 
 
 def figures(results):
@@ -20,7 +21,9 @@ def figures(results):
 
 
 def embedded(scorer, modality, arrays, pair):
-    return scorer.encoder.embed(scorer.encoder.pool(modality, np.stack(arrays)), pair)
+    return scorer.encodings.encoder.embed(
+        scorer.encodings.encoder.pool(modality, np.stack(arrays)), pair
+    )
 
 
 def test_zero_shot_is_the_nearest_mean_of_prompts(scorer, pictures) -> None:
@@ -28,13 +31,13 @@ def test_zero_shot_is_the_nearest_mean_of_prompts(scorer, pictures) -> None:
     assert mine.class_names == ("blue thing", "green", "red thing")
     assert (len(mine.test), len(mine.train), mine.modalities) == (7, 12, ("image",))
     [result] = scorer.run(mine, "zero-shot")
-    view, text = scorer.encoder.views["image"], scorer.encoder.views["text"]
+    view, text = scorer.encodings.encoder.views["image"], scorer.encodings.encoder.views["text"]
     arrays = [mine.test.examples.load(i, view, 1)[0] for i in range(7)]
     pictured = embedded(scorer, "image", arrays, ("image", "text"))
     classes = []
     for name in mine.class_names:
         filled = [t.replace("{}", name) for t in TEMPLATES["image"]]
-        tokens = scorer.tokenizer.encode(filled, text.length)
+        tokens = scorer.encodings.tokenizer.encode(filled, text.length)
         mean = embedded(scorer, "text", list(tokens), ("text", "image")).mean(0)
         classes.append(mean / np.linalg.norm(mean))
     truth = np.array([own[0] for own in mine.test.labels])
@@ -49,7 +52,7 @@ def test_a_built_dataset_scores_as_its_files_do(scorer, pictures, tmp_path) -> N
     build_dataset(
         source=f"folder:{pictures}",
         out=tmp_path / "built",
-        views=[scorer.encoder.views["image"]],
+        views=[scorer.encodings.encoder.views["image"]],
         progress=False,
     )
     built = make(scorer, f"dataset:{tmp_path / 'built'}")
@@ -62,7 +65,7 @@ def test_a_built_dataset_scores_as_its_files_do(scorer, pictures, tmp_path) -> N
     build_dataset(
         source=f"folder:{pictures}",
         out=tmp_path / "other",
-        views=[type(scorer.encoder.views["image"])(size=8)],
+        views=[type(scorer.encodings.encoder.views["image"])(size=8)],
         progress=False,
     )
     with pytest.raises(ValueError, match=r"stores image-8, and this bundle takes image-32"):
@@ -114,7 +117,7 @@ def test_retrieval_agrees_with_a_loop(scorer, clips, tmp_path, by_pair) -> None:
         answers = [[i for i, own in enumerate(captions) if t in own] for t in texts]
     else:
         answers = [[owner] for owner in owners]
-    view, text = scorer.encoder.views["video"], scorer.encoder.views["text"]
+    view, text = scorer.encodings.encoder.views["video"], scorer.encodings.encoder.views["text"]
     shown = embedded(
         scorer,
         "video",
@@ -122,7 +125,10 @@ def test_retrieval_agrees_with_a_loop(scorer, clips, tmp_path, by_pair) -> None:
         ("video", "text"),
     )
     written = embedded(
-        scorer, "text", list(scorer.tokenizer.encode(texts, text.length)), ("text", "video")
+        scorer,
+        "text",
+        list(scorer.encodings.tokenizer.encode(texts, text.length)),
+        ("text", "video"),
     )
     similarities = written @ shown.T
     back = [[j for j, own in enumerate(answers) if i in own] for i in range(6)]
@@ -134,6 +140,13 @@ def test_retrieval_agrees_with_a_loop(scorer, clips, tmp_path, by_pair) -> None:
             assert score.low <= score.value <= score.high
     assert found["text→video", "R@1"].n == (12 if by_pair else 11)
     assert found["video→text", "R@1"].n == 6
+
+
+def test_blank_captions_leave_nothing_to_search(scorer, pictures, tmp_path) -> None:
+    (tmp_path / "m.csv").write_text(f"path,caption\n{pictures}/test/green/2.png, \n")
+    mine = make(scorer, f"csv:{tmp_path}/m.csv,root={pictures},modality=image")
+    with pytest.raises(ValueError, match="nothing is left to search"):
+        scorer.run(mine, "retrieval")
 
 
 def test_pairs_of_captions() -> None:

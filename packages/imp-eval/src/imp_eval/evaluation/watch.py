@@ -98,13 +98,20 @@ def _score(
     max_reject_share: float,
     progress: bool,
 ) -> Results | None:
-    """None where every benchmark of this bundle is done."""
-    digest, done = bundles.digest_of(path), scored(workdir)
-    missing = [spec for spec in specs if (digest, spec.text) not in done]
-    if not missing:
+    """None where every benchmark of this bundle is done, or it is gone."""
+    done = scored(workdir)
+    try:
+        digest = bundles.digest_of(path)
+        missing = [spec for spec in specs if (digest, spec.text) not in done]
+        if not missing:
+            return None
+        bundle = bundles.load(path)
+    except FileNotFoundError:
+        # Deleted, or a resumed run is writing it again: the next look will tell.
+        logger.info("%s is gone for now", path)
         return None
     results = evaluate_bundle(
-        bundles.load(path),
+        bundle,
         missing,
         path=str(path),
         tasks=tasks,
@@ -148,8 +155,10 @@ def _ends_line(path: pathlib.Path) -> bool:
 
 
 def tag(score: Score) -> str:
-    """What the metric is called below its benchmark: zero-shot/image/top-1."""
-    return f"{score.task}/{score.modality.replace('→', '-to-')}/{score.metric}"
+    """What the metric is called below its benchmark, in TensorBoard's characters: zero-shot/image/
+    top-1, retrieval/text-to-image/R1."""
+    words = f"{score.task}/{score.modality}/{score.metric}"
+    return words.replace("→", "-to-").replace("@", "")
 
 
 def _show(board: SummaryWriter, results: Results) -> None:

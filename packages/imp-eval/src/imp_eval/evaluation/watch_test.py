@@ -8,6 +8,7 @@ from imp_data.stores.tfrecord import TFRecordReader
 from imp_eval.cli import main
 from imp_eval.conftest import save_bundle
 from imp_eval.evaluation import watch
+from imp_eval.evaluation.results import Score
 from imp_eval.evaluation.spec import Spec
 
 
@@ -83,6 +84,21 @@ def test_a_line_cut_short_by_a_kill_is_scored_again(run, pictures, cache) -> Non
         "mine",
         "few",
     ]
+
+
+def test_a_bundle_that_goes_away_is_passed_over(run, pictures, cache, monkeypatch) -> None:
+    (listed,) = watch.exported(run)
+    shutil.rmtree(listed)
+    monkeypatch.setattr(watch, "exported", lambda workdir: [listed])
+    specs = [Spec.parse(f"mine=folder:{pictures}")]
+    assert watch.watch_run(run, specs, batch_size=8, once=True, progress=False) == 0
+    assert not (run / "eval.jsonl").exists()
+
+
+def test_tags_are_such_as_tensorboard_takes() -> None:
+    about = {"value": 0.5, "low": 0.4, "high": 0.6, "chance": None, "n": 9}
+    score = Score(benchmark="b", task="retrieval", modality="text→image", metric="R@10", **about)
+    assert watch.tag(score) == "retrieval/text-to-image/R10"
 
 
 def test_what_a_user_gets_wrong(tmp_path, capsys) -> None:
