@@ -26,7 +26,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 50051,
     port_file: pathlib.Path | None = None,
-    data: pathlib.Path | None = None,
+    data: str | None = None,
     batch_size: int = 32,
     max_delay_ms: float = 2.0,
     max_pending: int = 1024,
@@ -40,7 +40,8 @@ def serve(
         host: address to listen on; 0.0.0.0 opens the service to the network.
         port: 0 takes a free one.
         port_file: gets the port, once the server is ready.
-        data: folder that keeps the collections; without it they are gone when the server stops.
+        data: folder that keeps the collections, or s3://…, or qdrant+http://HOST:PORT; without it
+            they are gone when the server stops.
         batch_size: inputs in one run of the encoder.
         max_delay_ms: how long an input may wait for others to fill its batch.
         max_pending: inputs accepted and not yet answered; beyond them callers are told to wait.

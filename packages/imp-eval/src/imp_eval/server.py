@@ -14,13 +14,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from imp_eval.batcher import Batcher, ComputeError, OverloadedError
-from imp_eval.collection_store import AlreadyExistsError, Collections, NotFoundError
 from imp_eval.engine import Engine, RequestLimits
 from imp_eval.inference import Encoder, use_compilation_cache
 from imp_eval.messages import Context
+from imp_eval.open_store import open_store
 from imp_eval.preprocess import Preprocessor
 from imp_eval.retrieval_service import RetrievalServicer, StaleCollectionError
 from imp_eval.service import ClassificationServicer, EmbeddingServicer
+from imp_eval.vector_store import AlreadyExistsError, NotFoundError, VectorStore
 from imp_model import bundle as bundles
 from imp_proto.v1 import embedding_pb2, embedding_pb2_grpc, retrieval_pb2, retrieval_pb2_grpc
 
@@ -46,7 +47,7 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 50051
     port_file: pathlib.Path | None = None
-    data: pathlib.Path | None = None
+    data: pathlib.Path | str | None = None
     batch_size: int = 32
     max_delay_ms: float = 2.0
     max_pending: int = 1024
@@ -134,7 +135,7 @@ async def serve(
         ],
     )
     port = _bind(server, config)
-    collections = Collections(config.data)
+    store = await open_store(config.data)
     decoders = concurrent.futures.ThreadPoolExecutor(config.decoders, thread_name_prefix="decode")
     try:
         await asyncio.to_thread(encoder.compile)
@@ -142,7 +143,7 @@ async def serve(
             encoder, max_delay=config.max_delay_ms / 1000, max_pending=config.max_pending
         )
         engine = Engine(encoder, preprocessor, batcher, decoders=decoders, limits=config.limits)
-        healthy = _add_services(server, engine, collections)
+        healthy = _add_services(server, engine, store)
         await server.start()
         await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
         if config.port_file is not None:
@@ -155,7 +156,7 @@ async def serve(
         await batcher.close()
     finally:
         decoders.shutdown(cancel_futures=True)
-        collections.close()
+        await store.close()
 
 
 def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
@@ -178,14 +179,14 @@ _SERVICES = tuple(
 
 
 def _add_services(
-    server: grpc.aio.Server, engine: Engine, collections: Collections
+    server: grpc.aio.Server, engine: Engine, store: VectorStore
 ) -> health.aio.HealthServicer:
     embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(engine), server)
     embedding_pb2_grpc.add_ClassificationServiceServicer_to_server(
         ClassificationServicer(engine), server
     )
     retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(
-        RetrievalServicer(engine, collections), server
+        RetrievalServicer(engine, store), server
     )
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)

@@ -1,0 +1,172 @@
+"""What keeps a LanceDB table quick: small files put together, and beyond a size an index.
+
+The index is IVF with RaBitQ codes: a bit a dimension in memory, the best candidates compared again
+with their whole vectors. How many of its partitions a search looks through is chosen by recall,
+measured against exact search with items of the table as queries; with it, it is kept in the table.
+"""
+
+import asyncio
+import dataclasses
+import datetime
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Coroutine
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from lancedb.index import BTree, IvfRq
+
+from imp_eval.vector_store import ApproximateIndex
+
+# LanceDB's own class, of which it tells mypy nothing.
+Table: TypeAlias = Any
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+_VECTOR_INDEX, _ID_INDEX = "vector_idx", "id_idx"
+_FIELD_KEY = b"imp.index"
+# Candidates compared with their whole vectors, for each item that is asked for.
+_REFINE = 10
+_SAMPLE, _K, _ENOUGH = 40, 10, 0.98
+# A search that began before may still read files of the versions before.
+_KEPT = datetime.timedelta(minutes=10)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UpkeepConfig:
+    """Collections of more than `exact_up_to` items get an index; small files are put together after
+    `max_changes` changes, or when a tenth of the items, `max_rows` at least, have changed."""
+
+    exact_up_to: int = 50_000
+    max_changes: int = 512
+    max_rows: int = 20_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Of an index: partitions that a search looks through, recall at 10, items when it was made."""
+
+    probes: int
+    recall: float
+    trained_on: int
+
+
+class Upkeep:
+    """Of all tables of one store, in the background; call `changed` after each change."""
+
+    def __init__(self, config: UpkeepConfig) -> None:
+        self._config = config
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._changes: dict[str, int] = defaultdict(int)
+        self._rows: dict[str, int] = defaultdict(int)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def in_turn(self, name: str, change: Coroutine[Any, Any, T]) -> T:
+        """Changes of one process take turns; those of others LanceDB tries again by itself."""
+        async with self._locks[name]:
+            return await change
+
+    def changed(self, name: str, table: Table, num_rows: int) -> None:
+        self._changes[name] += 1
+        self._rows[name] += num_rows
+        if name not in self._tasks:
+            task = asyncio.create_task(self._look_after(name, table))
+            task.add_done_callback(lambda _: self._tasks.pop(name, None))
+            self._tasks[name] = task
+
+    async def idle(self) -> None:
+        """Waits until nothing is left to do."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks.values())
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_after(self, name: str, table: Table) -> None:
+        try:
+            total = await table.count_rows()
+            many = self._rows[name] >= max(self._config.max_rows, total // 10)
+            if many or self._changes[name] >= self._config.max_changes:
+                self._rows[name] = self._changes[name] = 0
+                async with self._locks[name]:
+                    await table.optimize(cleanup_older_than=_KEPT)
+            if total > self._config.exact_up_to:
+                measured = measured_of(await table.schema())
+                if measured is None or total > 4 * measured.trained_on:
+                    await self._build(name, table, total)
+        except RuntimeError as error:
+            # Another server changed or dropped the table meanwhile; the next change tries again.
+            logger.warning("upkeep of collection %s put off: %s", name, _first_line(error))
+
+    async def _build(self, name: str, table: Table, total: int) -> None:
+        logger.info("indexing collection %s: %d items", name, total)
+        partitions = max(1, round(total**0.5))
+        config = IvfRq(
+            distance_type="dot", num_partitions=partitions, max_iterations=10, sample_rate=64
+        )
+        await table.create_index("vector", config=config, replace=True, name=_VECTOR_INDEX)
+        await table.create_index("id", config=BTree(), replace=True, name=_ID_INDEX)
+        measured = await _measure(table, partitions, total)
+        text = json.dumps(dataclasses.asdict(measured))
+        await table.update_field_metadata(
+            {"path": "vector", "metadata": {_FIELD_KEY.decode(): text}}
+        )
+        logger.info(
+            "indexed collection %s: recall@10 %.3f with %d of %d partitions",
+            name,
+            measured.recall,
+            measured.probes,
+            partitions,
+        )
+
+
+def measured_of(schema: pa.Schema) -> Measured | None:
+    """Of a table's index, by its schema; None where it has none."""
+    fields = schema.field("vector").metadata or {}
+    return Measured(**json.loads(fields[_FIELD_KEY])) if _FIELD_KEY in fields else None
+
+
+async def describe(table: Table) -> ApproximateIndex | None:
+    measured = measured_of(await table.schema())
+    if measured is None:
+        return None
+    stats = await table.index_stats(_VECTOR_INDEX)
+    return ApproximateIndex(
+        kind="IVF, RaBitQ", num_items=stats.num_indexed_rows, recall=measured.recall
+    )
+
+
+def through_index(query: Any, probes: int) -> Any:
+    """The search, through so many partitions, and more where a filter leaves too few items."""
+    return query.minimum_nprobes(probes).maximum_nprobes(0).refine_factor(_REFINE)
+
+
+async def _measure(table: Table, partitions: int, total: int) -> Measured:
+    chosen = np.random.default_rng(0).choice(total, min(_SAMPLE, total), replace=False)
+    rows = await table.take_offsets(sorted(chosen.tolist())).select(["vector"]).to_arrow()
+    queries = [np.array(vector, np.float32) for vector in rows["vector"].to_pylist()]
+    exact = [await _ids(_query(table, query).bypass_vector_index()) for query in queries]
+    probes = min(16, partitions)
+    while True:
+        found = [await _ids(through_index(_query(table, query), probes)) for query in queries]
+        recall = float(np.mean([len(a & b) / len(a) for a, b in zip(exact, found)]))
+        if recall >= _ENOUGH or probes >= partitions:
+            return Measured(probes=probes, recall=recall, trained_on=total)
+        probes = min(2 * probes, partitions)
+
+
+def _query(table: Table, vector: np.ndarray) -> Any:
+    return table.query().nearest_to(vector).distance_type("dot").select(["id"]).limit(_K)
+
+
+async def _ids(query: Any) -> set[str]:
+    return set((await query.to_arrow())["id"].to_pylist())
+
+
+def _first_line(error: RuntimeError) -> str:
+    return str(error).partition("\n")[0][:300]
