@@ -15,6 +15,7 @@ from benchmarks.near_duplicates import NearDuplicates
 from benchmarks.pytorch import PyTorch
 from benchmarks.remat import Remat
 from benchmarks.scan import Scan
+from benchmarks.store_kills import StoreKills
 
 _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "data-build": Build,
@@ -26,6 +27,7 @@ _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "remat": Remat,
     "pytorch": PyTorch,
     "kills": Kills,
+    "store-kills": StoreKills,
 }
 
 
