@@ -8,6 +8,7 @@ import tyro
 
 from benchmarks.build import Build
 from benchmarks.experts import Experts
+from benchmarks.index import Index
 from benchmarks.kills import Kills
 from benchmarks.loader import LoaderBenchmark
 from benchmarks.moe_layer import MoELayer
@@ -27,6 +28,7 @@ _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "remat": Remat,
     "pytorch": PyTorch,
     "kills": Kills,
+    "index": Index,
     "store-kills": StoreKills,
 }
 

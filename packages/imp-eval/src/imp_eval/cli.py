@@ -32,6 +32,9 @@ def serve(
     max_pending: int = 1024,
     compilation_cache: pathlib.Path | None = None,
     drain_seconds: float = 10.0,
+    gallery_port: int | None = None,
+    gallery_host: str = "127.0.0.1",
+    gallery_files: pathlib.Path | None = None,
 ) -> int:
     """Serve a bundle until SIGTERM or SIGINT.
 
@@ -47,6 +50,10 @@ def serve(
         max_pending: inputs accepted and not yet answered; beyond them callers are told to wait.
         compilation_cache: folder that keeps compiled functions, for a quicker start next time.
         drain_seconds: what running calls get to finish when the server is stopped.
+        gallery_port: serves a web page for searching and classifying there; it asks for no token.
+        gallery_host: address for the gallery.
+        gallery_files: the indexed folder, or one that holds a folder for each collection; the
+            gallery shows its images, videos and sounds to whoever reaches it.
     """
     # Here and not above: the other commands need no jax and start in a fraction of the time.
     from imp_eval import server
@@ -61,6 +68,9 @@ def serve(
         max_pending=max_pending,
         compilation_cache=compilation_cache,
         drain_seconds=drain_seconds,
+        gallery_port=gallery_port,
+        gallery_host=gallery_host,
+        gallery_files=gallery_files,
     )
 
     async def run() -> None:

@@ -49,24 +49,24 @@ class LanceCollection:
         disk: DiskSync | None,
     ) -> None:
         self.config = config
-        self._table = table
+        self.table = table
         self._measured = measured
         self._upkeep = upkeep
         self._disk = disk
 
     async def count(self) -> int:
-        with self._errors():
-            return await self._table.count_rows()
+        with self.errors():
+            return await self.table.count_rows()
 
     async def index(self) -> ApproximateIndex | None:
-        with self._errors():
-            return await lance_upkeep.describe(self._table)
+        with self.errors():
+            return await lance_upkeep.describe(self.table)
 
     async def upsert(self, items: Sequence[Item]) -> None:
         rows = lance_rows.rows_of(items, self.config.dim)
-        merge = self._table.merge_insert("id")
+        merge = self.table.merge_insert("id")
         merge = merge.when_matched_update_all().when_not_matched_insert_all()
-        with self._errors():
+        with self.errors():
             await self._upkeep.in_turn(self.config.name, merge.execute(rows))
         await self._changed(len(items))
 
@@ -79,7 +79,7 @@ class LanceCollection:
     async def search(
         self, vector: np.ndarray, k: int, where: Filter | None = None, *, exact: bool = False
     ) -> list[Hit]:
-        query = self._table.query().nearest_to(vector).distance_type("dot").limit(k)
+        query = self.table.query().nearest_to(vector).distance_type("dot").limit(k)
         query = query.select(["id", "metadata", "_distance"])
         if exact or self._measured is None:
             query = query.bypass_vector_index()
@@ -87,7 +87,7 @@ class LanceCollection:
             query = lance_upkeep.through_index(query, self._measured.probes)
         if where is not None:
             query = query.where(lance_rows.condition(where))
-        with self._errors():
+        with self.errors():
             rows = await query.to_arrow()
         columns = (rows["id"].to_pylist(), rows["_distance"].to_pylist())
         return [
@@ -100,29 +100,29 @@ class LanceCollection:
         conditions = [lance_rows.after_condition(start)] if start else []
         if where is not None:
             conditions.append(lance_rows.condition(where))
-        query = self._table.query().select(["id", "metadata"]).limit(limit + 1)
+        query = self.table.query().select(["id", "metadata"]).limit(limit + 1)
         query = query.order_by([lancedb.query.ColumnOrdering(column_name="id")])
         if conditions:
             query = query.where(" AND ".join(conditions))
-        with self._errors():
+        with self.errors():
             rows = await query.to_arrow()
         found = list(zip(rows["id"].to_pylist(), lance_rows.metadata_of(rows)))
         items = found[:limit]
         return Page(items=items, next=items[-1][0] if len(found) > limit else "")
 
     async def _delete(self, condition: str) -> int:
-        with self._errors():
-            result = await self._upkeep.in_turn(self.config.name, self._table.delete(condition))
+        with self.errors():
+            result = await self._upkeep.in_turn(self.config.name, self.table.delete(condition))
         await self._changed(result.num_deleted_rows)
         return result.num_deleted_rows
 
     async def _changed(self, num_rows: int) -> None:
         if self._disk is not None:
             await self._disk.sync(_folder(self.config.name))
-        self._upkeep.changed(self.config.name, self._table, num_rows)
+        self._upkeep.changed(self.config.name, self.table, num_rows)
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
         """NotFoundError for a table that has been dropped meanwhile, else OSError."""
         try:
             yield
@@ -136,8 +136,8 @@ class LanceStore:
     """See vector_store.VectorStore."""
 
     def __init__(self, connection: Any, upkeep: Upkeep, disk: DiskSync | None) -> None:
+        self.upkeep = upkeep
         self._connection = connection
-        self._upkeep = upkeep
         self._disk = disk
 
     async def create(self, config: CollectionConfig) -> LanceCollection:
@@ -167,15 +167,14 @@ class LanceStore:
             raise
         schema = await table.schema()
         if _DROPPED_KEY in (schema.field("id").metadata or {}):
-            # A drop was cut off; nothing of it has been seen since.
-            await self._connection.drop_table(name, ignore_missing=True)
+            await self._remove(name, table)  # a drop was cut off
             raise NotFoundError(name)
         try:
             config = CollectionConfig(**json.loads(schema.metadata[_CONFIG_KEY]))
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"table {name!r} is no collection of ours ({error})") from error
         measured = lance_upkeep.measured_of(schema)
-        return LanceCollection(config, table, measured, self._upkeep, self._disk)
+        return LanceCollection(config, table, measured, self.upkeep, self._disk)
 
     async def names(self) -> list[str]:
         found: list[str] = []
@@ -189,17 +188,26 @@ class LanceStore:
 
     async def drop(self, name: str) -> None:
         collection = await self.open(name)
-        with collection._errors():
-            # Files go one by one, in any order. Marked first, and every version without the mark
-            # removed before the rest: whatever is left by a kill is seen to be dropped.
-            table = collection._table
-            mark = {"path": "id", "metadata": {_DROPPED_KEY.decode(): "1"}}
-            await table.update_field_metadata(mark)
+        await self.upkeep.stop(name)
+        mark = {"path": "id", "metadata": {_DROPPED_KEY.decode(): "1"}}
+        with collection.errors():
+            change = collection.table.update_field_metadata(mark)
+            await self.upkeep.in_turn(name, change)
+        # From here on it is dropped, whatever becomes of its files.
+        await self._remove(name, collection.table)
+
+    async def _remove(self, name: str, table: Table) -> None:
+        """The files of a dropped table. They go one by one, in any order: first all versions that
+        lack the mark, then the rest, so that what a kill leaves is no table, or a marked one."""
+        try:
             await table.optimize(cleanup_older_than=datetime.timedelta(milliseconds=1))
-        await self._connection.drop_table(name, ignore_missing=True)
+            await self._connection.drop_table(name, ignore_missing=True)
+        except RuntimeError as error:
+            # Another server was changing or removing it; it goes when it is next opened.
+            logger.warning("removing collection %s put off: %s", name, error)
 
     async def close(self) -> None:
-        await self._upkeep.close()
+        await self.upkeep.close()
         self._connection.close()
 
 

@@ -76,32 +76,44 @@ class Upkeep:
             task.add_done_callback(lambda _: self._tasks.pop(name, None))
             self._tasks[name] = task
 
+    async def stop(self, name: str) -> None:
+        """Looks no longer after this table."""
+        if (task := self._tasks.get(name)) is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
     async def idle(self) -> None:
         """Waits until nothing is left to do."""
         while self._tasks:
             await asyncio.gather(*self._tasks.values())
 
     async def close(self) -> None:
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for name in list(self._tasks):
+            await self.stop(name)
 
     async def _look_after(self, name: str, table: Table) -> None:
         try:
-            total = await table.count_rows()
-            many = self._rows[name] >= max(self._config.max_rows, total // 10)
-            if many or self._changes[name] >= self._config.max_changes:
-                self._rows[name] = self._changes[name] = 0
-                async with self._locks[name]:
-                    await table.optimize(cleanup_older_than=_KEPT)
-            if total > self._config.exact_up_to:
-                measured = measured_of(await table.schema())
-                if measured is None or total > 4 * measured.trained_on:
-                    await self._build(name, table, total)
+            while await self._step(name, table):
+                pass
         except RuntimeError as error:
             # Another server changed or dropped the table meanwhile; the next change tries again.
             logger.warning("upkeep of collection %s put off: %s", name, _first_line(error))
+
+    async def _step(self, name: str, table: Table) -> bool:
+        """Whether there was something to do."""
+        total = await table.count_rows()
+        many = self._rows[name] >= max(self._config.max_rows, total // 10)
+        if many or self._changes[name] >= self._config.max_changes:
+            self._rows[name] = self._changes[name] = 0
+            async with self._locks[name]:
+                await table.optimize(cleanup_older_than=_KEPT)
+            return True
+        if total > self._config.exact_up_to:
+            measured = measured_of(await table.schema())
+            if measured is None or total > 4 * measured.trained_on:
+                await self._build(name, table, total)
+                return True
+        return False
 
     async def _build(self, name: str, table: Table, total: int) -> None:
         logger.info("indexing collection %s: %d items", name, total)
@@ -161,7 +173,8 @@ async def _measure(table: Table, partitions: int, total: int) -> Measured:
 
 
 def _query(table: Table, vector: np.ndarray) -> Any:
-    return table.query().nearest_to(vector).distance_type("dot").select(["id"]).limit(_K)
+    query = table.query().nearest_to(vector).distance_type("dot").limit(_K)
+    return query.select(["id", "_distance"])
 
 
 async def _ids(query: Any) -> set[str]:

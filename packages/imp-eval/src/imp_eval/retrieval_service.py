@@ -154,6 +154,10 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
             next_page_token=pager.token([page.next]) if page.next else "",
         )
 
+    async def describe(self, name: str) -> retrieval_pb2.Collection:
+        """Raises NotFoundError."""
+        return await _describe(await self._store.open(name))
+
     async def _current(self, name: str) -> Collection:
         """The collection, if what this server embeds can be compared with it."""
         return self._check_model(await self._store.open(name))
@@ -170,7 +174,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     async def _described(self, name: str) -> retrieval_pb2.Collection | None:
         """None for one that has been dropped since it was listed."""
         with contextlib.suppress(NotFoundError):
-            return await _describe(await self._store.open(name))
+            return await self.describe(name)
         return None
 
     async def _query_vector(

@@ -2,12 +2,13 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import dataclasses
 import logging
 import os
 import pathlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -54,11 +55,18 @@ class ServerConfig:
     decoders: int = os.cpu_count() or 1
     compilation_cache: pathlib.Path | None = None
     drain_seconds: float = 10.0
+    gallery_port: int | None = None
+    gallery_host: str = "127.0.0.1"
+    gallery_files: pathlib.Path | None = None
     limits: RequestLimits = dataclasses.field(default_factory=RequestLimits)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:
             raise ValueError(f"port {self.port} must lie within 0-65535; 0 takes a free one")
+        if self.gallery_port is None and self.gallery_files is not None:
+            raise ValueError("gallery files are for a gallery; give a gallery port too")
+        if self.gallery_files is not None and not self.gallery_files.is_dir():
+            raise ValueError(f"gallery files: {self.gallery_files} is no folder")
         if self.decoders < 1:
             raise ValueError(f"decoders {self.decoders} must be at least 1")
         if self.max_pending < self.limits.max_items:
@@ -137,6 +145,7 @@ async def serve(
     port = _bind(server, config)
     store = await open_store(config.data)
     decoders = concurrent.futures.ThreadPoolExecutor(config.decoders, thread_name_prefix="decode")
+    gallery = contextlib.AsyncExitStack()
     try:
         await asyncio.to_thread(encoder.compile)
         batcher = Batcher(
@@ -144,6 +153,7 @@ async def serve(
         )
         engine = Engine(encoder, preprocessor, batcher, decoders=decoders, limits=config.limits)
         healthy = _add_services(server, engine, store)
+        await gallery.enter_async_context(_gallery(config, engine, store))
         await server.start()
         await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
         if config.port_file is not None:
@@ -155,8 +165,29 @@ async def serve(
         await server.stop(config.drain_seconds)
         await batcher.close()
     finally:
+        await gallery.aclose()
         decoders.shutdown(cancel_futures=True)
         await store.close()
+
+
+@contextlib.asynccontextmanager
+async def _gallery(config: ServerConfig, engine: Engine, store: VectorStore) -> AsyncIterator[None]:
+    if config.gallery_port is None:
+        yield
+        return
+    try:
+        # Here and not above: an extra of the package.
+        from imp_eval import gallery_page
+    except ModuleNotFoundError as error:
+        raise ValueError(f"a gallery needs the extra imp-eval[gallery] ({error})") from error
+    page = gallery_page.Gallery(
+        RetrievalServicer(engine, store),
+        ClassificationServicer(engine),
+        files=config.gallery_files,
+        max_bytes=config.limits.max_message_bytes,
+    )
+    async with gallery_page.serving(page, config.gallery_host, config.gallery_port):
+        yield
 
 
 def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
