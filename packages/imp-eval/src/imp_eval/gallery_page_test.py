@@ -204,37 +204,29 @@ class Browser:
         return answer["result"].get("value")
 
     async def until(self, script: str) -> None:
-        waiting = (
-            f"(async () => {{ while (!({script})) await new Promise(requestAnimationFrame) }})()"
-        )
-        await asyncio.wait_for(self.value(waiting), 20)
+        async with asyncio.timeout(20):
+            while not await self.value(script):
+                await asyncio.sleep(0.02)
 
     async def type(self, text: str) -> None:
         for letter in text:
             key = {"\r": "Enter", "\t": "Tab"}.get(letter, letter)
             code = {"\r": 13, "\t": 9}.get(letter, 0)
             for kind in ("keyDown", "keyUp"):
-                shown = {"text": letter} if kind == "keyDown" and letter != "\t" else {}
-                await self.call(
-                    "Input.dispatchKeyEvent",
-                    type=kind,
-                    key=key,
-                    windowsVirtualKeyCode=code,
-                    **shown,
-                )
+                event = {"type": kind, "key": key, "windowsVirtualKeyCode": code}
+                if kind == "keyDown" and letter != "\t":
+                    event["text"] = letter
+                await self.call("Input.dispatchKeyEvent", **event)
 
 
 @contextlib.asynccontextmanager
 async def browsing(url: str, profile: pathlib.Path) -> AsyncIterator[Browser]:
     assert CHROMIUM is not None
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-    command += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "--window-size=1200,800"]
-    command += [
-        "--disable-background-networking",
-        "--autoplay-policy=no-user-gesture-required",
-        url,
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    command += ["--remote-debugging-port=0", f"--user-data-dir={profile}"]
+    command += ["--disable-background-networking", "about:blank"]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
         try:
             port_file = profile / "DevToolsActivePort"
             async with asyncio.timeout(30):
@@ -249,7 +241,10 @@ async def browsing(url: str, profile: pathlib.Path) -> AsyncIterator[Browser]:
                     browser = Browser(opened)
                     for domain in ("Page", "Runtime", "Log"):
                         await browser.call(f"{domain}.enable")
-                    await browser.until("document.readyState === 'complete'")
+                    await browser.call("Page.navigate", url=url)
+                    await browser.until(
+                        "document.readyState === 'complete' && typeof state === 'object'"
+                    )
                     yield browser
         finally:
             process.terminate()

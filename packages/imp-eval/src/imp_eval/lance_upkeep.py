@@ -166,7 +166,9 @@ async def _measure(table: Table, partitions: int, total: int) -> Measured:
     probes = min(16, partitions)
     while True:
         found = [await _ids(through_index(_query(table, query), probes)) for query in queries]
-        recall = float(np.mean([len(a & b) / len(a) for a, b in zip(exact, found)]))
+        shares = [len(a & b) / len(a) for a, b in zip(exact, found) if a]
+        # None where all items have been deleted meanwhile.
+        recall = float(np.mean(shares)) if shares else 1.0
         if recall >= _ENOUGH or probes >= partitions:
             return Measured(probes=probes, recall=recall, trained_on=total)
         probes = min(2 * probes, partitions)

@@ -51,7 +51,7 @@ function card(hit) {
   const item = element("li", "card");
   const about = element("div", "about");
   const words = element("div");
-  words.append(element("span", "name", hit.id));
+  words.append(element("span", "name", hit.id.split("/").pop()));
   const fields = Object.entries(hit.metadata).map(([key, value]) => `${key}: ${value}`).join(" · ");
   if (fields) words.append(element("span", "fields", fields));
   words.title = hit.id;
