@@ -91,11 +91,10 @@ def main(name: str, folder: Path) -> None:
     engine: Any = Lance(folder) if name == "lancedb" else Faiss(name.rpartition(" ")[2])
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
     queries = np.load(folder / "queries.npy")
-    before = 0.0
+    before = _memory()
     for line in sys.stdin:
         match line.strip():
             case "build":
-                before = _memory()
                 answer, _ = _timed(lambda: engine.build(vectors))
                 answer["note"] = engine.note
             case "search":

@@ -17,6 +17,7 @@ from imp_data.stores.atomic import write_file
 from imp_eval import client as clients
 from imp_eval import requests
 from imp_eval.client import DEFAULT_ADDRESS, Client, Input, ItemFailure, ServiceError
+from imp_eval.filters import Value
 
 Files = tyro.conf.Positional[tuple[pathlib.Path, ...]]
 
@@ -214,6 +215,8 @@ def search(
     file: pathlib.Path | None = None,
     modality: str | None = None,
     k: int = 10,
+    where: tuple[str, ...] = (),
+    exact: bool = False,
     address: str = DEFAULT_ADDRESS,
 ) -> int:
     """Search a collection by words or by a file; prints score, id and metadata.
@@ -224,15 +227,38 @@ def search(
         file: search by this file instead.
         modality: of the file, where the suffix doesn't say; audio takes a video's sound.
         k: how many to print.
+        where: FIELD=VALUE of the metadata, all of which must hold; 7 and true are a number and a
+            flag, "7" in quotes is text.
+        exact: compare with every item of a large collection too.
         address: of the server.
     """
     if bool(query) == (file is not None):
         raise ValueError("give either words or --file to search by")
     value = clients.read_file(file, modality) if file is not None else clients.text(" ".join(query))
     with Client(address) as client:
-        for hit in client.search(collection, value, k):
-            fields = [f"{key}={value}" for key, value in sorted(hit.metadata.items()) if value]
+        for hit in client.search(collection, value, k, where=_where(where), exact=exact):
+            fields = [f"{key}={value}" for key, value in sorted(hit.metadata.items())]
             print(f"{hit.score:.4f}", hit.id, *[" ".join(fields)] * bool(fields), sep="\t")
+    return 0
+
+
+def collections(address: str = DEFAULT_ADDRESS) -> int:
+    """List the collections: name, what they hold, and how they are searched.
+
+    Args:
+        address: of the server.
+    """
+    with Client(address) as client:
+        for found in client.collections():
+            how = "exact search"
+            if found.HasField("index"):
+                how = f"{found.index.kind}, recall@10 {found.index.recall_at_10:.3f}"
+            print(
+                found.name,
+                f"{found.num_items} {found.modality} by {found.query_modality}",
+                how,
+                sep="\t",
+            )
     return 0
 
 
@@ -250,6 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "classify": classify,
                 "index": index,
                 "search": search,
+                "collections": collections,
             },
             prog="imp-eval",
             description=__doc__,
@@ -260,6 +287,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _where(conditions: Sequence[str]) -> dict[str, Value] | None:
+    """Raises ValueError for one that is no FIELD=VALUE."""
+    fields: dict[str, Value] = {}
+    for condition in conditions:
+        name, equals, text = condition.partition("=")
+        if not name or not equals:
+            raise ValueError(f"--where {condition!r} must be FIELD=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        fields[name] = value if isinstance(value, bool | int | float | str) else text
+    return fields or None
 
 
 def _check_no_file(flag: str, values: Sequence[str]) -> None:

@@ -84,7 +84,7 @@ class LanceCollection:
         if exact or self._measured is None:
             query = query.bypass_vector_index()
         else:
-            query = lance_upkeep.through_index(query, self._measured.probes)
+            query = lance_upkeep.through_index(query, self._measured)
         if where is not None:
             query = query.where(lance_rows.condition(where))
         with self.errors():

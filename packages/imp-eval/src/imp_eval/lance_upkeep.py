@@ -1,8 +1,9 @@
 """What keeps a LanceDB table quick: small files put together, and beyond a size an index.
 
 The index is IVF with RaBitQ codes: a bit a dimension in memory, the best candidates compared again
-with their whole vectors. How many of its partitions a search looks through is chosen by recall,
-measured against exact search with items of the table as queries; with it, it is kept in the table.
+with their whole vectors. Through how many of its partitions a search looks, and how many candidates
+it compares again, is chosen by recall, measured against exact search with items of the table as
+queries, and kept in the table.
 """
 
 import asyncio
@@ -27,9 +28,8 @@ logger = logging.getLogger(__name__)
 
 _VECTOR_INDEX, _ID_INDEX = "vector_idx", "id_idx"
 _FIELD_KEY = b"imp.index"
-# Candidates compared with their whole vectors, for each item that is asked for.
-_REFINE = 10
 _SAMPLE, _K, _ENOUGH = 40, 10, 0.98
+_FIRST_PROBES, _FIRST_REFINE, _MAX_REFINE = 16, 10, 80
 # A search that began before may still read files of the versions before.
 _KEPT = datetime.timedelta(minutes=10)
 
@@ -46,9 +46,11 @@ class UpkeepConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Of an index: partitions that a search looks through, recall at 10, items when it was made."""
+    """Of an index: partitions that a search looks through, candidates it compares again for each
+    item that is asked for, the recall at 10 that this gives, and items when it was made."""
 
     probes: int
+    refine: int
     recall: float
     trained_on: int
 
@@ -153,9 +155,11 @@ async def describe(table: Table) -> ApproximateIndex | None:
     )
 
 
-def through_index(query: Any, probes: int) -> Any:
-    """The search, through so many partitions, and more where a filter leaves too few items."""
-    return query.minimum_nprobes(probes).maximum_nprobes(0).refine_factor(_REFINE)
+def through_index(query: Any, measured: Measured) -> Any:
+    """The search, through more partitions where a filter leaves too few items."""
+    # 0 is no maximum; it comes first, for it must never be below the minimum.
+    query = query.maximum_nprobes(0).minimum_nprobes(measured.probes)
+    return query.refine_factor(measured.refine)
 
 
 async def _measure(table: Table, partitions: int, total: int) -> Measured:
@@ -163,15 +167,22 @@ async def _measure(table: Table, partitions: int, total: int) -> Measured:
     rows = await table.take_offsets(sorted(chosen.tolist())).select(["vector"]).to_arrow()
     queries = [np.array(vector, np.float32) for vector in rows["vector"].to_pylist()]
     exact = [await _ids(_query(table, query).bypass_vector_index()) for query in queries]
-    probes = min(16, partitions)
+    measured = Measured(
+        probes=min(_FIRST_PROBES, partitions), refine=_FIRST_REFINE, recall=0.0, trained_on=total
+    )
     while True:
-        found = [await _ids(through_index(_query(table, query), probes)) for query in queries]
+        found = [await _ids(through_index(_query(table, query), measured)) for query in queries]
         shares = [len(a & b) / len(a) for a, b in zip(exact, found) if a]
         # None where all items have been deleted meanwhile.
         recall = float(np.mean(shares)) if shares else 1.0
-        if recall >= _ENOUGH or probes >= partitions:
-            return Measured(probes=probes, recall=recall, trained_on=total)
-        probes = min(2 * probes, partitions)
+        at_most = measured.probes >= partitions and measured.refine >= _MAX_REFINE
+        if recall >= _ENOUGH or at_most:
+            return dataclasses.replace(measured, recall=recall)
+        measured = dataclasses.replace(
+            measured,
+            probes=min(2 * measured.probes, partitions),
+            refine=min(2 * measured.refine, _MAX_REFINE),
+        )
 
 
 def _query(table: Table, vector: np.ndarray) -> Any:
