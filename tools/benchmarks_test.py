@@ -11,6 +11,7 @@ from PIL import Image
 from benchmarks import arms, near_duplicates, photos, synthetic, workers
 from benchmarks.build import Build
 from benchmarks.experts import Experts
+from benchmarks.index import Index
 from benchmarks.loader import LoaderBenchmark
 from benchmarks.moe_layer import MoELayer
 from benchmarks.pytorch import PyTorch
@@ -128,3 +129,10 @@ def test_the_rematerialisation_benchmark_times_every_policy(capsys, monkeypatch)
 def test_the_pytorch_benchmark_prints_ours_with_or_without_it(capsys):
     PyTorch(layers=1, batch=1, tokens=4, rounds=1, compiled=False).run()
     assert re.search(r"\| ours \|( [\d.,]+ \|){3} 1.00 \|", capsys.readouterr().out)
+
+
+def test_search_beside_faiss_without_faiss(on_path, capsys):
+    Index(vectors=3_000, queries=10, rounds=1, arms=("lancedb",)).run()
+    printed = capsys.readouterr().out
+    assert re.search(r"\| lancedb \| \d+ \| \d+ \| 1.000 \| \d+ \| ", printed)
+    assert re.search(r"lancedb, filtered: \d+ ms a query", printed)
