@@ -12,6 +12,7 @@ from benchmarks import arms, near_duplicates, photos, synthetic, workers
 from benchmarks.agd import AGD
 from benchmarks.build import Build
 from benchmarks.experts import Experts
+from benchmarks.index import Index
 from benchmarks.loader import LoaderBenchmark
 from benchmarks.moe_layer import MoELayer
 from benchmarks.pytorch import PyTorch
@@ -139,3 +140,10 @@ def test_the_alternation_benchmark_prints_its_figures(tmp_path, capsys):
     assert re.search(r"2 structures by turns to one: [\d.]+ by CPU s\n", printed)
     assert "programs compiled in these steps: 0\n" in printed
     assert re.search(r"2 layers scanned: [\d.]+ ms of CPU\n", printed)
+
+
+def test_search_beside_faiss_without_faiss(on_path, capsys):
+    Index(vectors=3_000, queries=10, rounds=1, arms=("lancedb",)).run()
+    printed = capsys.readouterr().out
+    assert re.search(r"\| lancedb \| \d+ \| \d+ \| 1.000 \| \d+ \| ", printed)
+    assert re.search(r"lancedb, filtered: \d+ ms a query", printed)

@@ -9,6 +9,7 @@ import tyro
 from benchmarks.agd import AGD
 from benchmarks.build import Build
 from benchmarks.experts import Experts
+from benchmarks.index import Index
 from benchmarks.kills import Kills
 from benchmarks.loader import LoaderBenchmark
 from benchmarks.moe_layer import MoELayer
@@ -16,6 +17,7 @@ from benchmarks.near_duplicates import NearDuplicates
 from benchmarks.pytorch import PyTorch
 from benchmarks.remat import Remat
 from benchmarks.scan import Scan
+from benchmarks.store_kills import StoreKills
 
 _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "data-build": Build,
@@ -28,6 +30,8 @@ _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "pytorch": PyTorch,
     "agd": AGD,
     "kills": Kills,
+    "index": Index,
+    "store-kills": StoreKills,
 }
 
 

@@ -50,8 +50,8 @@ class Build:
 
     source: str
     """KIND:PLACE, such as folder:PATH of class folders; also glob, csv, tsv, jsonl, parquet,
-    webdataset, coco, kinetics, audioset, whose FILE may be a pattern or a URL; and imagenet, cifar10,
-    cifar100, ucf101, hmdb51, esc50, flickr30k, karpathy, msrvtt (docs/DATA_SOURCES.md)."""
+    webdataset, coco, kinetics, audioset, whose FILE may be a pattern or a URL; and imagenet,
+    cifar10, cifar100, ucf101, hmdb51, esc50, flickr30k, karpathy, msrvtt (docs/DATA_SOURCES.md)."""
     out: pathlib.Path
     """Folder of the dataset; a finished one of the same source and options is kept."""
     views: tuple[str, ...]

@@ -18,6 +18,7 @@ from imp_eval import client as clients
 from imp_eval import requests
 from imp_eval.client import DEFAULT_ADDRESS, Client, Input, ItemFailure, ServiceError
 from imp_eval.evaluation.command import evaluate, watch
+from imp_eval.filters import Value
 
 Files = tyro.conf.Positional[tuple[pathlib.Path, ...]]
 
@@ -27,12 +28,15 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 50051,
     port_file: pathlib.Path | None = None,
-    data: pathlib.Path | None = None,
+    data: str | None = None,
     batch_size: int = 32,
     max_delay_ms: float = 2.0,
     max_pending: int = 1024,
     compilation_cache: pathlib.Path | None = None,
     drain_seconds: float = 10.0,
+    gallery_port: int | None = None,
+    gallery_host: str = "127.0.0.1",
+    gallery_files: pathlib.Path | None = None,
 ) -> int:
     """Serve a bundle until SIGTERM or SIGINT.
 
@@ -41,12 +45,17 @@ def serve(
         host: address to listen on; 0.0.0.0 opens the service to the network.
         port: 0 takes a free one.
         port_file: gets the port, once the server is ready.
-        data: folder that keeps the collections; without it they are gone when the server stops.
+        data: folder that keeps the collections, or s3://…, or qdrant+http://HOST:PORT; without it
+            they are gone when the server stops.
         batch_size: inputs in one run of the encoder.
         max_delay_ms: how long an input may wait for others to fill its batch.
         max_pending: inputs accepted and not yet answered; beyond them callers are told to wait.
         compilation_cache: folder that keeps compiled functions, for a quicker start next time.
         drain_seconds: what running calls get to finish when the server is stopped.
+        gallery_port: serves a web page for searching and classifying there; it asks for no token.
+        gallery_host: address for the gallery.
+        gallery_files: the indexed folder, or one that holds a folder for each collection; the
+            gallery shows its images, videos and sounds to whoever reaches it.
     """
     # Here and not above: the other commands need no jax and start in a fraction of the time.
     from imp_eval import server
@@ -61,6 +70,9 @@ def serve(
         max_pending=max_pending,
         compilation_cache=compilation_cache,
         drain_seconds=drain_seconds,
+        gallery_port=gallery_port,
+        gallery_host=gallery_host,
+        gallery_files=gallery_files,
     )
 
     async def run() -> None:
@@ -204,6 +216,8 @@ def search(
     file: pathlib.Path | None = None,
     modality: str | None = None,
     k: int = 10,
+    where: tuple[str, ...] = (),
+    exact: bool = False,
     address: str = DEFAULT_ADDRESS,
 ) -> int:
     """Search a collection by words or by a file; prints score, id and metadata.
@@ -214,15 +228,38 @@ def search(
         file: search by this file instead.
         modality: of the file, where the suffix doesn't say; audio takes a video's sound.
         k: how many to print.
+        where: FIELD=VALUE of the metadata, all of which must hold; 7 and true are a number and a
+            flag, "7" in quotes is text.
+        exact: compare with every item of a large collection too.
         address: of the server.
     """
     if bool(query) == (file is not None):
         raise ValueError("give either words or --file to search by")
     value = clients.read_file(file, modality) if file is not None else clients.text(" ".join(query))
     with Client(address) as client:
-        for hit in client.search(collection, value, k):
-            fields = [f"{key}={value}" for key, value in sorted(hit.metadata.items()) if value]
+        for hit in client.search(collection, value, k, where=_where(where), exact=exact):
+            fields = [f"{key}={value}" for key, value in sorted(hit.metadata.items())]
             print(f"{hit.score:.4f}", hit.id, *[" ".join(fields)] * bool(fields), sep="\t")
+    return 0
+
+
+def collections(address: str = DEFAULT_ADDRESS) -> int:
+    """List the collections: name, what they hold, and how they are searched.
+
+    Args:
+        address: of the server.
+    """
+    with Client(address) as client:
+        for found in client.collections():
+            how = "exact search"
+            if found.HasField("index"):
+                how = f"{found.index.kind}, recall@10 {found.index.recall_at_10:.3f}"
+            print(
+                found.name,
+                f"{found.num_items} {found.modality} by {found.query_modality}",
+                how,
+                sep="\t",
+            )
     return 0
 
 
@@ -242,6 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "search": search,
                 "evaluate": evaluate,
                 "watch": watch,
+                "collections": collections,
             },
             prog="imp-eval",
             description=__doc__,
@@ -252,6 +290,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _where(conditions: Sequence[str]) -> dict[str, Value] | None:
+    """Raises ValueError for one that is no FIELD=VALUE."""
+    fields: dict[str, Value] = {}
+    for condition in conditions:
+        name, equals, text = condition.partition("=")
+        if not name or not equals:
+            raise ValueError(f"--where {condition!r} must be FIELD=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        fields[name] = value if isinstance(value, bool | int | float | str) else text
+    return fields or None
 
 
 def _check_no_file(flag: str, values: Sequence[str]) -> None:

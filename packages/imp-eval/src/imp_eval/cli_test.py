@@ -33,6 +33,12 @@ def test_index_search_classify_embed(address, folder, capsys, tmp_path) -> None:
     one = folder / "class-1" / "1.png"
     assert main(["search", "--file", str(one), "--collection", "cli", *at]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "1.0000\tclass-1/1.png\tfolder=class-1"
+    where = ["--where", "folder=class-0", "--exact"]
+    assert main(["search", "a", "thing", "--collection", "cli", *where, *at]) == 0
+    found = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(found) == ["class-0/0.png", "class-0/2.png"]
+    assert main(["collections", *at]) == 0
+    assert "cli\t3 image by text\texact search\n" in capsys.readouterr().out
     top = tmp_path / "pictures" / "top.png"
     top.write_bytes(png(7))
     assert main(["index", str(folder), "--collection", "cli", *at]) == 0
@@ -70,6 +76,7 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp
         (["embed", *at], "nothing to do; give files"),
         (["search", "x", "--collection", "none", *at], "no collection 'none'"),
         (["search", "--collection", "none", *at], "give either words or --file"),
+        (["search", "x", "--collection", "x", "--where", "y", *at], "'y' must be FIELD=VALUE"),
         (["classify", str(broken), *at], "holds no class names"),
         (["classify", "--classes", "a", str(broken), *at], "put files before --classes"),
         (["embed", "--text", "a", str(broken), *at], f"--text took the file {broken} too"),

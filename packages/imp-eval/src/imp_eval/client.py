@@ -1,17 +1,20 @@
 """A synchronous client of the service. Thread-safe."""
 
 import dataclasses
+import itertools
 import pathlib
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeAlias
 
 import grpc
 import numpy as np
 
-from imp_eval.index import Hit
+from imp_eval import filters
+from imp_eval.filters import Value
+from imp_eval.vector_store import Hit
 from imp_proto.v1 import embedding_pb2, embedding_pb2_grpc, retrieval_pb2, retrieval_pb2_grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -24,7 +27,11 @@ _SUFFIXES: dict[str, frozenset[str]] = {
 # Calls that the server refused or never saw.
 _RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
+_PAGE = 1000
+
 Input: TypeAlias = embedding_pb2.Input
+# Fields and the values that they must have, or a filter of retrieval.proto.
+Where: TypeAlias = Mapping[str, Value] | retrieval_pb2.Filter
 
 
 class ServiceError(RuntimeError):
@@ -189,10 +196,8 @@ class Client:
                 raise
 
     def collections(self) -> list[retrieval_pb2.Collection]:
-        response = self._call(
-            self._retrieval.ListCollections, retrieval_pb2.ListCollectionsRequest()
-        )
-        return list(response.collections)
+        request = retrieval_pb2.ListCollectionsRequest()
+        return list(self._pages(self._retrieval.ListCollections, request, "collections"))
 
     def drop_collection(self, name: str) -> None:
         self._call(self._retrieval.DropCollection, retrieval_pb2.DropCollectionRequest(name=name))
@@ -201,12 +206,14 @@ class Client:
         self,
         collection: str,
         items: Mapping[str, Input | np.ndarray],
-        metadata: Mapping[str, Mapping[str, str]] | None = None,
+        metadata: Mapping[str, Mapping[str, Value]] | None = None,
     ) -> dict[str, ItemFailure]:
         """Stores id -> input or vector; returns the ids that could not be, and why."""
         request = retrieval_pb2.UpsertRequest(collection=collection)
         for key, value in items.items():
-            item = request.items.add(id=key, metadata=dict((metadata or {}).get(key, {})))
+            item = request.items.add(id=key)
+            for name, field in (metadata or {}).get(key, {}).items():
+                item.metadata[name].CopyFrom(filters.to_value(field))
             _set_content(item, value)
         response = self._call(self._retrieval.Upsert, request)
         return {
@@ -220,14 +227,45 @@ class Client:
         request = retrieval_pb2.DeleteRequest(collection=collection, ids=ids)
         return self._call(self._retrieval.Delete, request).num_deleted
 
-    def search(self, collection: str, query: Input | np.ndarray, k: int = 10) -> list[Hit]:
-        """The k best, best first."""
-        request = retrieval_pb2.SearchRequest(collection=collection, k=k)
+    def delete_where(self, collection: str, where: Where) -> int:
+        """How many there were."""
+        request = retrieval_pb2.DeleteRequest(collection=collection, filter=_filter(where))
+        return self._call(self._retrieval.Delete, request).num_deleted
+
+    def search(
+        self,
+        collection: str,
+        query: Input | np.ndarray,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """The k best, best first; `exact` does without a large collection's approximate index."""
+        request = retrieval_pb2.SearchRequest(
+            collection=collection, k=min(k, _PAGE), filter=_filter(where), exact=exact
+        )
         _set_content(request, query)
-        response = self._call(self._retrieval.Search, request)
-        return [
-            Hit(id=hit.id, score=hit.score, metadata=dict(hit.metadata)) for hit in response.hits
-        ]
+        found = itertools.islice(self._pages(self._retrieval.Search, request, "hits"), k)
+        return [Hit(id=hit.id, score=hit.score, metadata=_metadata(hit)) for hit in found]
+
+    def items(
+        self, collection: str, where: Where | None = None
+    ) -> Iterator[tuple[str, dict[str, Value]]]:
+        """(id, metadata) of all items, or of those that `where` chooses, fetched page by page."""
+        request = retrieval_pb2.ListItemsRequest(
+            collection=collection, filter=_filter(where), page_size=_PAGE
+        )
+        for item in self._pages(self._retrieval.ListItems, request, "items"):
+            yield item.id, _metadata(item)
+
+    def _pages(self, method: Any, request: Any, field: str) -> Iterator[Any]:
+        while True:
+            response = self._call(method, request)
+            yield from getattr(response, field)
+            if not response.next_page_token:
+                return
+            request.page_token = response.next_page_token
 
     def _call(self, method: Any, request: Any) -> Any:
         end = time.monotonic() + self._timeout
@@ -263,3 +301,12 @@ def _set_content(message: Any, value: Input | np.ndarray) -> None:
         message.vector.values.extend(value.tolist())
     else:
         message.input.CopyFrom(value)
+
+
+def _filter(where: Where | None) -> retrieval_pb2.Filter | None:
+    return filters.where(where) if isinstance(where, Mapping) else where
+
+
+def _metadata(message: Any) -> dict[str, Value]:
+    fields = message.metadata.items()
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in fields}

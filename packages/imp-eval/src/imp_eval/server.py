@@ -2,25 +2,27 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import dataclasses
 import logging
 import os
 import pathlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from imp_eval.batcher import Batcher, ComputeError, OverloadedError
-from imp_eval.collection_store import AlreadyExistsError, Collections, NotFoundError
 from imp_eval.engine import Engine, RequestLimits
 from imp_eval.inference import Encoder, use_compilation_cache
 from imp_eval.messages import Context
+from imp_eval.open_store import open_store
 from imp_eval.preprocess import Preprocessor
 from imp_eval.retrieval_service import RetrievalServicer, StaleCollectionError
 from imp_eval.service import ClassificationServicer, EmbeddingServicer
+from imp_eval.vector_store import AlreadyExistsError, NotFoundError, VectorStore
 from imp_model import bundle as bundles
 from imp_proto.v1 import embedding_pb2, embedding_pb2_grpc, retrieval_pb2, retrieval_pb2_grpc
 
@@ -46,18 +48,25 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 50051
     port_file: pathlib.Path | None = None
-    data: pathlib.Path | None = None
+    data: pathlib.Path | str | None = None
     batch_size: int = 32
     max_delay_ms: float = 2.0
     max_pending: int = 1024
     decoders: int = os.cpu_count() or 1
     compilation_cache: pathlib.Path | None = None
     drain_seconds: float = 10.0
+    gallery_port: int | None = None
+    gallery_host: str = "127.0.0.1"
+    gallery_files: pathlib.Path | None = None
     limits: RequestLimits = dataclasses.field(default_factory=RequestLimits)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:
             raise ValueError(f"port {self.port} must lie within 0-65535; 0 takes a free one")
+        if self.gallery_port is None and self.gallery_files is not None:
+            raise ValueError("gallery files are for a gallery; give a gallery port too")
+        if self.gallery_files is not None and not self.gallery_files.is_dir():
+            raise ValueError(f"gallery files: {self.gallery_files} is no folder")
         if self.decoders < 1:
             raise ValueError(f"decoders {self.decoders} must be at least 1")
         if self.max_pending < self.limits.max_items:
@@ -134,15 +143,17 @@ async def serve(
         ],
     )
     port = _bind(server, config)
-    collections = Collections(config.data)
+    store = await open_store(config.data)
     decoders = concurrent.futures.ThreadPoolExecutor(config.decoders, thread_name_prefix="decode")
+    gallery = contextlib.AsyncExitStack()
     try:
         await asyncio.to_thread(encoder.compile)
         batcher = Batcher(
             encoder, max_delay=config.max_delay_ms / 1000, max_pending=config.max_pending
         )
         engine = Engine(encoder, preprocessor, batcher, decoders=decoders, limits=config.limits)
-        healthy = _add_services(server, engine, collections)
+        healthy = _add_services(server, engine, store)
+        await gallery.enter_async_context(_gallery(config, engine, store))
         await server.start()
         await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
         if config.port_file is not None:
@@ -154,8 +165,29 @@ async def serve(
         await server.stop(config.drain_seconds)
         await batcher.close()
     finally:
+        await gallery.aclose()
         decoders.shutdown(cancel_futures=True)
-        collections.close()
+        await store.close()
+
+
+@contextlib.asynccontextmanager
+async def _gallery(config: ServerConfig, engine: Engine, store: VectorStore) -> AsyncIterator[None]:
+    if config.gallery_port is None:
+        yield
+        return
+    try:
+        # Here and not above: an extra of the package.
+        from imp_eval import gallery_page
+    except ModuleNotFoundError as error:
+        raise ValueError(f"a gallery needs the extra imp-eval[gallery] ({error})") from error
+    page = gallery_page.Gallery(
+        RetrievalServicer(engine, store),
+        ClassificationServicer(engine),
+        files=config.gallery_files,
+        max_bytes=config.limits.max_message_bytes,
+    )
+    async with gallery_page.serving(page, config.gallery_host, config.gallery_port):
+        yield
 
 
 def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
@@ -178,14 +210,14 @@ _SERVICES = tuple(
 
 
 def _add_services(
-    server: grpc.aio.Server, engine: Engine, collections: Collections
+    server: grpc.aio.Server, engine: Engine, store: VectorStore
 ) -> health.aio.HealthServicer:
     embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(engine), server)
     embedding_pb2_grpc.add_ClassificationServiceServicer_to_server(
         ClassificationServicer(engine), server
     )
     retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(
-        RetrievalServicer(engine, collections), server
+        RetrievalServicer(engine, store), server
     )
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)

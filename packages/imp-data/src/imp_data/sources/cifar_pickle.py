@@ -54,7 +54,7 @@ _CALLABLES: dict[tuple[str, str], Any] = {
 
 
 class _Unpickler(pickle._Unpickler):
-    """That in Python: the one in C stumbles over damaged pickles, with errors of the interpreter."""
+    """That in Python: the one in C stumbles over damaged pickles with the interpreter's errors."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (found := _CALLABLES.get((module, name))) is None:

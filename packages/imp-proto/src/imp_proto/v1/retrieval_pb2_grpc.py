@@ -64,6 +64,11 @@ class RetrievalServiceStub:
                 request_serializer=imp__proto_dot_v1_dot_retrieval__pb2.SearchRequest.SerializeToString,
                 response_deserializer=imp__proto_dot_v1_dot_retrieval__pb2.SearchResponse.FromString,
                 _registered_method=True)
+        self.ListItems = channel.unary_unary(
+                '/imp.v1.RetrievalService/ListItems',
+                request_serializer=imp__proto_dot_v1_dot_retrieval__pb2.ListItemsRequest.SerializeToString,
+                response_deserializer=imp__proto_dot_v1_dot_retrieval__pb2.ListItemsResponse.FromString,
+                _registered_method=True)
 
 
 class RetrievalServiceServicer:
@@ -88,7 +93,8 @@ class RetrievalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Upsert(self, request, context):
-        """Adds items, or replaces those whose id is there already. With --data, on disk before it answers.
+        """Adds items, or replaces those whose id is there already. What it has answered is seen by every
+        later call, and with --data survives the server's end, however that comes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +107,14 @@ class RetrievalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Search(self, request, context):
-        """Exact: the k items of the highest cosine.
+        """The k items of the highest cosine; exact, unless the collection has an approximate index.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListItems(self, request, context):
+        """All items, or those that a filter chooses, page by page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,6 +152,11 @@ def add_RetrievalServiceServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=imp__proto_dot_v1_dot_retrieval__pb2.SearchRequest.FromString,
                     response_serializer=imp__proto_dot_v1_dot_retrieval__pb2.SearchResponse.SerializeToString,
+            ),
+            'ListItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListItems,
+                    request_deserializer=imp__proto_dot_v1_dot_retrieval__pb2.ListItemsRequest.FromString,
+                    response_serializer=imp__proto_dot_v1_dot_retrieval__pb2.ListItemsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -303,6 +321,33 @@ class RetrievalService:
             '/imp.v1.RetrievalService/Search',
             imp__proto_dot_v1_dot_retrieval__pb2.SearchRequest.SerializeToString,
             imp__proto_dot_v1_dot_retrieval__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/imp.v1.RetrievalService/ListItems',
+            imp__proto_dot_v1_dot_retrieval__pb2.ListItemsRequest.SerializeToString,
+            imp__proto_dot_v1_dot_retrieval__pb2.ListItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,28 @@
+"""Where collections are kept, by one option: in memory, a folder, an object store, a cluster."""
+
+import pathlib
+
+from imp_eval import lance_store
+from imp_eval.lance_upkeep import UpkeepConfig
+from imp_eval.vector_store import VectorStore
+
+
+async def open_store(
+    place: pathlib.Path | str | None, upkeep: UpkeepConfig | None = None
+) -> VectorStore:
+    """`place`: a folder; a URI that LanceDB takes, such as s3://bucket/path; qdrant+http://HOST:PORT
+    or qdrant+https://HOST:PORT for a Qdrant server or cluster; None for memory.
+
+    Raises ValueError, in one line, for one that can't be used.
+    """
+    uri = None if place is None else str(place)
+    try:
+        if uri is not None and uri.startswith("qdrant+"):
+            # Here and not above: an extra of the package.
+            from imp_eval import qdrant_store
+
+            return await qdrant_store.connect(uri.removeprefix("qdrant+"))
+        return await lance_store.connect(uri, upkeep or UpkeepConfig())
+    except (RuntimeError, ValueError, OSError, ModuleNotFoundError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"collections can't be kept in {uri}: {reason}") from error
