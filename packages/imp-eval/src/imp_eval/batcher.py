@@ -1,8 +1,9 @@
 """Batcher: items of many callers, gathered into the encoder's batches.
 
-A lane per (source, target) pair. A lane is due when it fills a batch, or when its oldest item has
-waited `max_delay`; due lanes take turns, so that a flood of one modality doesn't starve the others.
-The encoder runs in one thread of its own and the event loop never waits for it.
+A lane per bucket: modality, shape and head. A lane is due when it fills a batch, or when its
+oldest item has waited `max_delay`; due lanes take turns, and each modality has room of its own in
+the queue, so that a flood of one neither starves nor shuts out the others. The encoder runs in one
+thread of its own and the event loop never waits for it.
 """
 
 import asyncio
@@ -10,11 +11,14 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from imp_eval.inference import Encoder, Pair
+from imp_eval.metrics import Metrics
+from imp_eval.tracing import span
 
 
 class OverloadedError(RuntimeError):
@@ -29,6 +33,19 @@ class ComputeError(RuntimeError):
     """The encoder itself failed on a batch."""
 
 
+class _Bucket(NamedTuple):
+    """`head` is the target of an embedding, or the name of one of the bundle's classifiers."""
+
+    modality: str
+    shape: tuple[int, ...]
+    head: str
+    is_classifier: bool
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        return f"{self.modality}-{shape}>{'classifier/' * self.is_classifier}{self.head}"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class _Item:
     array: np.ndarray
@@ -41,9 +58,14 @@ class Batcher:
     """Made, used and closed within one event loop."""
 
     def __init__(
-        self, encoder: Encoder, *, max_delay: float = 0.002, max_pending: int = 1024
+        self,
+        encoder: Encoder,
+        *,
+        max_delay: float = 0.002,
+        max_pending: int = 1024,
+        metrics: Metrics | None = None,
     ) -> None:
-        """`max_delay` in seconds; `max_pending` items admitted and not yet answered."""
+        """`max_delay` in seconds; `max_pending` items of a modality admitted and not answered."""
         if max_delay < 0 or max_pending < 1:
             raise ValueError(
                 f"max delay {max_delay} s must be at least 0, max pending {max_pending} at least 1"
@@ -51,33 +73,56 @@ class Batcher:
         self._encoder = encoder
         self._max_delay = max_delay
         self._max_pending = max_pending
-        self._num_pending = 0
-        self._seconds_per_item = 0.01
-        self._lanes: dict[Pair, collections.deque[_Item]] = {
-            pair: collections.deque() for pair in encoder.pairs
-        }
+        self._metrics = metrics or Metrics()
+        self._pending: collections.Counter[str] = collections.Counter()
+        self._freed = asyncio.Event()
+        self._seconds_per_item: dict[str, float] = {}
+        self._lanes: dict[_Bucket, collections.deque[_Item]] = {}
         self._wake = asyncio.Event()
         self._closing = False
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._runner = asyncio.create_task(self._run())
 
+    @property
+    def pending(self) -> Mapping[str, int]:
+        """Items admitted and not yet answered, by modality."""
+        return self._pending
+
     @contextlib.contextmanager
-    def admit(self, num_items: int) -> Iterator[None]:
-        """Room for `num_items` from before they are decoded until they are answered.
+    def admit(self, counts: Mapping[str, int]) -> Iterator[None]:
+        """Room for so many items of each modality from before they are decoded until they are
+        answered. An empty queue takes any number.
 
         Raises OverloadedError when there is none, before any work is spent.
         """
-        if self._num_pending + num_items > self._max_pending:
-            raise OverloadedError(
-                f"{self._num_pending} items are pending and {num_items} more would pass the bound "
-                f"of {self._max_pending}; try again later",
-                retry_after=self._max_delay + self._num_pending * self._seconds_per_item,
-            )
-        self._num_pending += num_items
+        for modality, count in counts.items():
+            there = self._pending[modality]
+            if there and there + count > self._max_pending:
+                raise OverloadedError(
+                    f"{there} items of {modality} are pending and {count} more would pass the "
+                    f"bound of {self._max_pending}; try again later",
+                    retry_after=self._wait(),
+                )
+        self._pending.update(counts)
         try:
             yield
         finally:
-            self._num_pending -= num_items
+            self._pending.subtract(counts)
+            self._freed.set()
+
+    async def room(self, counts: Mapping[str, int]) -> contextlib.ExitStack:
+        """As `admit`, once there is room: for callers who can wait, as streams do."""
+        while True:
+            admission = self.admit(counts)
+            try:
+                admission.__enter__()
+            except OverloadedError:
+                self._freed.clear()
+                await self._freed.wait()
+            else:
+                leaving = contextlib.ExitStack()
+                leaving.push(admission.__exit__)
+                return leaving
 
     async def embed(
         self, array: np.ndarray, pair: Pair, *, deadline: float | None = None
@@ -87,14 +132,13 @@ class Batcher:
         Raises TimeoutError when the deadline passes before the item's turn, ComputeError when the
         encoder fails. A cancelled caller's item is skipped.
         """
-        assert not self._closing, "embed after close"
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[np.ndarray] = loop.create_future()
-        self._lanes[pair].append(
-            _Item(array=array, arrived=loop.time(), deadline=deadline, future=future)
-        )
-        self._wake.set()
-        return await future
+        return await self._queue(array, pair[0], pair[1], False, deadline)
+
+    async def classify(
+        self, array: np.ndarray, modality: str, classifier: str, *, deadline: float | None = None
+    ) -> np.ndarray:
+        """One input -> the logits of the bundle's classifier, float32 [y]. Else as `embed`."""
+        return await self._queue(array, modality, classifier, True, deadline)
 
     async def close(self) -> None:
         """Answers what is queued, then stops."""
@@ -103,33 +147,53 @@ class Batcher:
         await self._runner
         self._thread.shutdown()
 
-    async def _run(self) -> None:
-        while (pair := await self._next_lane()) is not None:
-            items = self._take(pair)
-            if items:
-                await self._compute(pair, items)
+    async def _queue(
+        self,
+        array: np.ndarray,
+        modality: str,
+        head: str,
+        is_classifier: bool,
+        deadline: float | None,
+    ) -> np.ndarray:
+        assert not self._closing, "an item after close"
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[np.ndarray] = loop.create_future()
+        array = self._encoder.cut(modality, array)
+        bucket = _Bucket(modality, array.shape, head, is_classifier)
+        lane = self._lanes.setdefault(bucket, collections.deque())
+        lane.append(_Item(array=array, arrived=loop.time(), deadline=deadline, future=future))
+        if len(lane) in (1, self._encoder.batch_size):  # else nothing has become due
+            self._wake.set()
+        with span("encode", bucket=str(bucket)):
+            return await future
 
-    async def _next_lane(self) -> Pair | None:
+    async def _run(self) -> None:
+        while (bucket := await self._next_lane()) is not None:
+            items = self._take(bucket)
+            if items:
+                await self._compute(bucket, items)
+
+    async def _next_lane(self) -> _Bucket | None:
         """The lane whose turn it is, once one is due; None when closing and all are empty."""
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            waiting = [(pair, lane) for pair, lane in self._lanes.items() if lane]
+            waiting = [(bucket, lane) for bucket, lane in self._lanes.items() if lane]
             due_at = min((lane[0].arrived + self._max_delay for _, lane in waiting), default=None)
             now = loop.time()
-            for pair, lane in waiting:
+            for bucket, lane in waiting:
                 full = len(lane) >= self._encoder.batch_size
                 if full or self._closing or now >= lane[0].arrived + self._max_delay:
-                    self._lanes[pair] = self._lanes.pop(pair)  # to the end: the others come first
-                    return pair
+                    self._lanes[bucket] = self._lanes.pop(bucket)  # to the end: others come first
+                    return bucket
             if self._closing:
                 return None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due_at):
                     await self._wake.wait()
 
-    def _take(self, pair: Pair) -> list[_Item]:
-        lane, now = self._lanes[pair], asyncio.get_running_loop().time()
+    def _take(self, bucket: _Bucket) -> list[_Item]:
+        lane, now = self._lanes[bucket], asyncio.get_running_loop().time()
         items: list[_Item] = []
         while lane and len(items) < self._encoder.batch_size:
             item = lane.popleft()
@@ -141,16 +205,25 @@ class Batcher:
             items.append(item)
         return items
 
-    async def _compute(self, pair: Pair, items: list[_Item]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _compute(self, bucket: _Bucket, items: list[_Item]) -> None:
+        loop, encoder = asyncio.get_running_loop(), self._encoder
         start = loop.time()
-        work = loop.run_in_executor(
-            self._thread,
-            lambda: self._encoder.embed(pair[0], np.stack([item.array for item in items]), pair),
-        )
+        for item in items:
+            self._metrics.stage("batch_queue", bucket.modality, start - item.arrived)
+        self._metrics.batch(str(bucket), len(items), encoder.batch_size)
+
+        def compute() -> np.ndarray:
+            arrays = np.stack([item.array for item in items])
+            if bucket.is_classifier:
+                return encoder.classify(bucket.modality, arrays, bucket.head)
+            return encoder.embed(bucket.modality, arrays, (bucket.modality, bucket.head))
+
+        work = loop.run_in_executor(self._thread, compute)
         await asyncio.wait([work])
         error = work.exception()
+        seconds = loop.time() - start
         for row, item in enumerate(items):
+            self._metrics.stage("encode", bucket.modality, seconds)
             if item.future.done():
                 continue
             if error is None:
@@ -159,5 +232,15 @@ class Batcher:
                 failure = ComputeError(f"the encoder failed: {error}")
                 failure.__cause__ = error
                 item.future.set_exception(failure)
-        taken = (loop.time() - start) / len(items)
-        self._seconds_per_item += 0.1 * (taken - self._seconds_per_item)
+        # A batch takes as long however full it is.
+        known = self._seconds_per_item.get(bucket.modality, seconds / encoder.batch_size)
+        self._seconds_per_item[bucket.modality] = known + 0.1 * (
+            seconds / encoder.batch_size - known
+        )
+
+    def _wait(self) -> float:
+        """About how many seconds what is pending will take."""
+        return self._max_delay + sum(
+            count * self._seconds_per_item.get(modality, 0.01)
+            for modality, count in self._pending.items()
+        )

@@ -67,7 +67,10 @@ def serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await server.serve(
-            bundle, config, stop=stop, ready=lambda h, p: print(f"ready on {h}:{p}", flush=True)
+            bundle,
+            config,
+            stop=stop,
+            ready=lambda at: print(f"ready on {at.host}:{at.port}", flush=True),
         )
 
     asyncio.run(run())

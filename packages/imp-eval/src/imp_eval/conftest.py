@@ -19,7 +19,7 @@ from imp_data.views import AudioView, ImageView, TextView, VideoView, View, to_j
 from imp_eval.client import Client, Input, ServiceError, text
 from imp_eval.client import media as media_input
 from imp_eval.inference import Encoder, use_compilation_cache
-from imp_eval.server import ServerConfig, serve
+from imp_eval.server import Ready, ServerConfig, serve
 from imp_model import bundle
 from imp_model.config import ModelConfig
 from imp_model.model import Model
@@ -80,19 +80,30 @@ def encoder(bundle_path: pathlib.Path, cache: pathlib.Path) -> Encoder:
     return made
 
 
+class Running(str):
+    """A server's address, and what a test may do to it."""
+
+    where: Ready
+    reload: Callable[[], None]
+
+
 @contextlib.contextmanager
-def running(bundle_path: pathlib.Path, config: ServerConfig) -> Iterator[str]:
+def running(
+    bundle_path: pathlib.Path | dict[str, pathlib.Path], config: ServerConfig
+) -> Iterator[Running]:
     """A server in a thread of this process; gives its address."""
-    ready: queue.Queue[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+    ready: queue.Queue[tuple[Running, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
 
     async def run() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        await serve(
-            bundle_path,
-            config,
-            stop=stop,
-            ready=lambda host, port: ready.put((f"{host}:{port}", loop, stop)),
-        )
+        stop, reload, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+        def tell(where: Ready) -> None:
+            address = Running(f"{where.host}:{where.port}")
+            address.where = where
+            address.reload = lambda: loop.call_soon_threadsafe(reload.set)
+            ready.put((address, loop, stop))
+
+        await serve(bundle_path, config, stop=stop, reload=reload, ready=tell)
 
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
@@ -106,7 +117,9 @@ def running(bundle_path: pathlib.Path, config: ServerConfig) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def address(bundle_path: pathlib.Path, cache: pathlib.Path, request: pytest.FixtureRequest) -> str:
+def address(
+    bundle_path: pathlib.Path, cache: pathlib.Path, request: pytest.FixtureRequest
+) -> Running:
     """A server with collections in memory."""
     stack = contextlib.ExitStack()
     # Not by yield: pytest doesn't see that a type-checked generator is one.

@@ -9,6 +9,7 @@ from imp_eval.collection_store import Collection, CollectionConfig, Collections
 from imp_eval.engine import Engine, Query
 from imp_eval.index import unit
 from imp_eval.messages import Context, count_or_default, embed, item_error, query_of
+from imp_eval.models import current_engine
 from imp_proto.v1 import embedding_pb2, retrieval_pb2, retrieval_pb2_grpc
 
 _MAX_ID_CHARS = 512
@@ -22,9 +23,12 @@ class StaleCollectionError(RuntimeError):
 class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     """See retrieval.proto. Index and disk work runs in threads."""
 
-    def __init__(self, engine: Engine, collections: Collections) -> None:
-        self._engine = engine
+    def __init__(self, collections: Collections) -> None:
         self._collections = collections
+
+    @property
+    def _engine(self) -> Engine:
+        return current_engine()
 
     async def CreateCollection(  # noqa: N802
         self, request: retrieval_pb2.CreateCollectionRequest, context: Context

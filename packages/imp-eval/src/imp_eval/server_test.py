@@ -54,8 +54,10 @@ def test_a_message_over_the_limit_is_refused(client) -> None:
 
 
 def test_limits_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(ValueError, match="max pending 10 must be at least 256"):
-        ServerConfig(max_pending=10)
+    with pytest.raises(ValueError, match="max pending 0 must be at least 1"):
+        ServerConfig(max_pending=0)
+    with pytest.raises(ValueError, match="drain seconds -1"):
+        ServerConfig(drain_seconds=-1)
     with pytest.raises(ValueError, match="port 70000"):
         dataclasses.replace(ServerConfig(), port=70_000)
 
