@@ -7,12 +7,14 @@ from contextlib import ExitStack
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from imp_eval import tokens as callers
 from imp_eval.batcher import OverloadedError
+from imp_eval.calls import MODEL_KEY
 from imp_eval.messages import Context
 from imp_eval.metrics import Metrics
-from imp_eval.models import MODEL_KEY, Models
+from imp_eval.models import Models
 from imp_eval.statuses import ERRORS, status_of
 from imp_eval.tokens import Tokens
 from imp_eval.tracing import call_span
@@ -60,14 +62,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                self._unary(handler.unary_unary, method, metadata, caller),
-                request_deserializer=handler.request_deserializer,
+                self._unary(handler, method, metadata, caller),
                 response_serializer=handler.response_serializer,
             )
         assert handler.stream_stream is not None, f"{method} is of a kind that none of ours is"
         return grpc.stream_stream_rpc_method_handler(
-            self._stream(handler.stream_stream, method, metadata, caller),
-            request_deserializer=handler.request_deserializer,
+            self._stream(handler, method, metadata, caller),
             response_serializer=handler.response_serializer,
         )
 
@@ -95,17 +95,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _unary(
         self,
-        handle: Callable[..., Any],
+        handler: grpc.RpcMethodHandler,
         method: str,
         metadata: dict[str, Any],
         caller: callers.Caller | None,
     ) -> Callable[[Any, Context], Awaitable[Any]]:
-        async def call(request: Any, context: Context) -> Any:
+        async def call(request: bytes, context: Context) -> Any:
             began = time.monotonic()
             with self._around(method, metadata, caller) as around:
                 try:
                     around.enter_context(self._models.lease(metadata.get(MODEL_KEY)))
-                    response = await handle(request, context)
+                    response = await handler.unary_unary(_parsed(handler, request), context)
                 except ERRORS as error:
                     await self._abort(context, method, error, began)
                     raise AssertionError("abort raises") from error
@@ -119,17 +119,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _stream(
         self,
-        handle: Callable[..., Any],
+        handler: grpc.RpcMethodHandler,
         method: str,
         metadata: dict[str, Any],
         caller: callers.Caller | None,
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
-        async def call(requests: Any, context: Context) -> AsyncIterator[Any]:
+        async def parsed(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+            async for request in requests:
+                yield _parsed(handler, request)
+
+        async def call(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             began = time.monotonic()
             with self._around(method, metadata, caller) as around:
                 try:
                     around.enter_context(self._models.lease(metadata.get(MODEL_KEY)))
-                    async for response in handle(requests, context):
+                    async for response in handler.stream_stream(parsed(requests), context):
                         yield response
                 except ERRORS as error:
                     await self._abort(context, method, error, began)
@@ -174,6 +178,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 "caller": caller.name if caller is not None else None,
             }
             logger.info("%s %s in %.4f s", method, code, seconds, extra={"fields": fields})
+
+
+def _parsed(handler: grpc.RpcMethodHandler, request: bytes) -> Any:
+    """The request's message. Here and not in gRPC, which would call broken bytes UNKNOWN."""
+    try:
+        return handler.request_deserializer(request)
+    except DecodeError as error:
+        raise ValueError("the request is no message of this method's kind, or not UTF-8") from error
 
 
 def _name(error: BaseException) -> str:

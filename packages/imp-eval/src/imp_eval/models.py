@@ -18,8 +18,6 @@ from imp_eval.engine import Engine
 from imp_eval.metrics import Metrics
 from imp_model import bundle as bundles
 
-# The metadata key that names a model; without it the first one answers.
-MODEL_KEY = "imp-model"
 logger = logging.getLogger(__name__)
 
 

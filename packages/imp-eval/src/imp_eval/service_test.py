@@ -36,7 +36,7 @@ def test_bits_do_not_depend_on_company(address, encoder, bundle_path) -> None:
                         for i in chosen
                     ]
                 )
-                response = client._call(client._embedding.Embed, request)
+                response = client._call(client._methods["Embed"], request)
                 for i, result in zip(chosen, response.results, strict=True):
                     got = np.array(result.embedding.values, np.float32)
                     assert got.tobytes() == alone[i]
@@ -87,7 +87,7 @@ def test_a_bad_item_is_told_in_its_place_and_harms_no_other(client) -> None:
     for value, target, _ in BAD_ITEMS:
         request.items.add(input=value, target=target)
         request.items.add(input=good)
-    results = client._call(client._embedding.Embed, request).results
+    results = client._call(client._methods["Embed"], request).results
     want = client.embed([good], "text")[0]
     for place, (_, _, message) in enumerate(BAD_ITEMS):
         error = results[2 * place].error

@@ -17,7 +17,8 @@ class ServerTls:
 
     def credentials(self) -> grpc.ServerCredentials:
         """Raises FileNotFoundError, and ValueError for files that are no matching pair."""
-        newest, first = self._state(), self._configuration()
+        first = self._configuration()
+        newest = self._state()
 
         def fetch() -> grpc.ServerCertificateConfiguration | None:
             nonlocal newest

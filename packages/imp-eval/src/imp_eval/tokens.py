@@ -134,6 +134,8 @@ def new_token(name: str, rate: float | None) -> tuple[str, str]:
     token = secrets.token_urlsafe(32)
     digest = hashlib.sha256(token.encode()).hexdigest()
     line = f"{name} {digest}" + ("" if rate is None else f" {rate:g}")
+    if len(name.split()) != 1 or "#" in name:
+        raise ValueError(f"the name {name[:80]!r} must be one word without #")
     _parse(line.split())
     return token, line
 
