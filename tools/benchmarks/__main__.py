@@ -14,7 +14,9 @@ from benchmarks.moe_layer import MoELayer
 from benchmarks.near_duplicates import NearDuplicates
 from benchmarks.pytorch import PyTorch
 from benchmarks.remat import Remat
+from benchmarks.requests import HostileRequests
 from benchmarks.scan import Scan
+from benchmarks.serving import Serving
 
 _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "data-build": Build,
@@ -26,6 +28,8 @@ _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "remat": Remat,
     "pytorch": PyTorch,
     "kills": Kills,
+    "requests": HostileRequests,
+    "serving": Serving,
 }
 
 
