@@ -1,4 +1,4 @@
-"""The encoder with no server; its arguments: BUNDLE CACHE MODALITY BATCH SECONDS.
+"""The encoder with no server; its arguments: BUNDLE CACHE PHOTOS MODALITY BATCH SECONDS.
 
 Decodes and embeds full batches, one after the other; prints CPU seconds an item, items a second.
 """
@@ -17,13 +17,13 @@ from imp_model import bundle
 
 
 def main() -> None:
-    path, cache, modality, batch_size, seconds = sys.argv[1:]
+    path, cache, photos, modality, batch_size, seconds = sys.argv[1:]
     use_compilation_cache(Path(cache))
     loaded = bundle.load(Path(path))
     encoder = Encoder(loaded, batch_size=int(batch_size))
     preprocessor = Preprocessor(encoder.views, loaded.tokenizer_path)
     encoder.compile()
-    values = inputs(modality)
+    values = inputs(modality, Path(photos))
     pair = (modality, "text" if modality == "image" else "image")
 
     def batch(number: int) -> None:

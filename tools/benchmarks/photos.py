@@ -34,7 +34,7 @@ def _write_chunk(folder: Path, numbers: range, classes: int) -> None:
 
 
 def photo(number: int, side: int = SIDE) -> bytes:
-    """A square JPEG; of 384 about 30 kB, of 864 about 150."""
+    """A square JPEG; of 384 about 30 kB, of 704 about 150."""
     rng = np.random.default_rng(number)
     shift = rng.integers(0, side, 2)
     pixels = np.roll(_original(number % _ORIGINALS, side), shift, (0, 1))

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks import random_bundle
 from benchmarks.requests import memory_of, server
-from benchmarks.serving_caller import Arm, Job, Report
+from benchmarks.serving_caller import Arm, Job, Report, write_photos
 from imp_data.views import ImageView, TextView
 
 _ARMS: tuple[Arm, ...] = ("stream", "calls of 8", "calls of 1")
@@ -41,6 +41,7 @@ class Serving:
             folder = Path(scratch)
             views = {"image": ImageView(size=self.size), "text": TextView(length=self.length)}
             bundle = random_bundle.write(folder / "bundle", self.model, views)
+            write_photos(folder / "photos")
             print(
                 f"{self.model}, images of {self.size}, texts of up to {self.length} tokens, "
                 f"batches of {self.batch_size}, {self.callers} callers in another process; "
@@ -49,23 +50,24 @@ class Serving:
             options = ("--compilation-cache", folder / "cache", "--batch-size", self.batch_size)
             if self.modalities:
                 with server(bundle, *options, "--max-delay-ms", self.max_delay_ms) as served:
-                    self._compare(served[0], served[1].pid, bundle, folder / "cache")
+                    self._compare(served[0], served[1].pid, folder)
             if self.overload:
                 bounds = ("--max-pending", self.overload_pending)
                 bounds += ("--max-delay-ms", self.overload_delay_ms)
                 with server(bundle, *options, *bounds) as served:
-                    self._overload(served[0], served[1].pid)
+                    self._overload(served[0], served[1].pid, folder)
 
-    def _compare(self, address: str, pid: int, bundle: Path, cache: Path) -> None:
+    def _compare(self, address: str, pid: int, folder: Path) -> None:
+        bundle, cache = folder / "bundle", folder / "cache"
         print("| | CPU ms an item | in process / server | items a second | p99, ms |")
         print("|---|---|---|---|---|")
         for modality in self.modalities:
-            alone = (bundle, cache, modality, self.batch_size, self.seconds)
+            alone = (bundle, cache, folder / "photos", modality, self.batch_size, self.seconds)
             arms: dict[str, Callable[[], dict[str, float]]] = {
                 "in process": lambda alone=alone: _run("benchmarks.bare_encoder", *alone)
             }
             for arm in _ARMS:
-                job = self._job(address, pid, modality, arm)
+                job = self._job(address, pid, folder, modality, arm)
                 arms[arm] = lambda job=job: dataclasses.asdict(_call(job))
             found: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
             for number in range(self.rounds):
@@ -83,8 +85,8 @@ class Serving:
                     flush=True,
                 )
 
-    def _overload(self, address: str, pid: int) -> None:
-        one = self._job(address, pid, "image", "calls of 1")
+    def _overload(self, address: str, pid: int, folder: Path) -> None:
+        one = self._job(address, pid, folder, "image", "calls of 1")
         alone = _call(dataclasses.replace(one, callers=1))
         full = _call(dataclasses.replace(one, callers=self.overload_pending))
         before = memory_of(pid)
@@ -107,10 +109,11 @@ class Serving:
             f"memory: {before:.0f} MiB before, {during:.0f} MiB at its end"
         )
 
-    def _job(self, address: str, pid: int, modality: str, arm: Arm) -> Job:
+    def _job(self, address: str, pid: int, folder: Path, modality: str, arm: Arm) -> Job:
         return Job(
             address=address,
             pid=pid,
+            folder=str(folder / "photos"),
             modality=modality,
             arm=arm,
             callers=self.callers,

@@ -15,15 +15,17 @@ from imp_eval.inputs import Input, media, text
 
 Arm = Literal["stream", "calls of 8", "calls of 1", "rate"]
 _WORDS = ("red", "bird", "boat", "house", "tree", "number", "green", "dog", "near", "a", "the")
-_NUM_FILES, _SIDE = 32, 864
+_NUM_INPUTS, _SIDE = 16, 704
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to send to `address`, whose process is `pid`; `rate` calls a second where `arm` says."""
+    """What to send to `address`, whose process is `pid`; `rate` calls a second where `arm` says.
+    Pictures lie in `folder`."""
 
     address: str
     pid: int
+    folder: str
     modality: str
     arm: Arm
     callers: int = 32
@@ -44,11 +46,18 @@ class Report:
     failed: int
 
 
-def inputs(modality: str) -> list[Input]:
-    """JPEGs of about 150 kB, or texts of some 30 words."""
+def write_photos(folder: Path) -> None:
+    """JPEGs of about 150 kB."""
+    folder.mkdir()
+    for number in range(_NUM_INPUTS):
+        (folder / f"{number:02d}.jpg").write_bytes(photo(number, _SIDE))
+
+
+def inputs(modality: str, folder: Path) -> list[Input]:
+    """The photos, or texts of some 30 words."""
     if modality == "image":
-        return [media("image", photo(number, _SIDE)) for number in range(_NUM_FILES)]
-    return [text(words(number)) for number in range(_NUM_FILES)]
+        return [media("image", path.read_bytes()) for path in sorted(folder.iterdir())]
+    return [text(words(number)) for number in range(_NUM_INPUTS)]
 
 
 def words(number: int) -> str:
@@ -75,7 +84,7 @@ def _ticks(pid: int) -> int:
 
 
 async def measure(job: Job) -> Report:
-    values = inputs(job.modality)
+    values = inputs(job.modality, Path(job.folder))
     target = "text" if job.modality == "image" else "image"
     async with AsyncClient(job.address, attempts=1, timeout=300) as client:
 

@@ -24,6 +24,7 @@ from imp_model import bundle
 from imp_model.config import ModelConfig
 from imp_model.model import Model
 
+COLOURS = ("red", "green", "blue")
 PAIRS = (("image", "text"), ("video", "text"), ("audio", "video"))
 VIEWS: dict[str, View] = {
     "image": ImageView(size=32),
@@ -50,9 +51,9 @@ def save_bundle(path: pathlib.Path, seed: int) -> pathlib.Path:
     tokenizer = Tokenizer.train(words, path.parent / f"{path.name}.model", 300)
     bundle.save(
         path,
-        Model.create(CONFIG, pairs=PAIRS, seed=seed),
+        Model.create(CONFIG, pairs=PAIRS, classifiers={"colours": len(COLOURS)}, seed=seed),
         pairs=PAIRS,
-        classifiers={},
+        classifiers={"colours": COLOURS},
         views={name: to_json(view) for name, view in VIEWS.items()},
         tokenizer=tokenizer.model,
         metadata={"experiment": "tiny", "step": 3},
