@@ -16,6 +16,7 @@ from benchmarks.moe_layer import MoELayer
 from benchmarks.pytorch import PyTorch
 from benchmarks.remat import Remat
 from benchmarks.scan import Scan
+from benchmarks.serving import Serving
 
 
 @pytest.fixture
@@ -128,3 +129,11 @@ def test_the_rematerialisation_benchmark_times_every_policy(capsys, monkeypatch)
 def test_the_pytorch_benchmark_prints_ours_with_or_without_it(capsys):
     PyTorch(layers=1, batch=1, tokens=4, rounds=1, compiled=False).run()
     assert re.search(r"\| ours \|( [\d.,]+ \|){3} 1.00 \|", capsys.readouterr().out)
+
+
+def test_the_serving_benchmark_prints_every_arm(capsys, on_path):
+    small = {"model": "imp-moe-tiny", "size": 32, "length": 16, "callers": 8}
+    Serving(**small, seconds=0.3, modalities=("text",), overload=False).run()
+    printed = capsys.readouterr().out
+    for arm in ("in process", "stream", "calls of 8", "calls of 1"):
+        assert re.search(rf"\| text, {arm} \| [\d.]+ \| [\d.]+ \| [\d.]+ \|", printed)

@@ -8,7 +8,7 @@ import io
 import math
 import random
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import av
@@ -306,7 +306,7 @@ class Source:
         return bytes(found)
 
     def _embed(
-        self, kind: str, request: e.EmbedRequest, *, items: int, errors: set[int] = frozenset()
+        self, kind: str, request: e.EmbedRequest, *, items: int, errors: Collection[int] = ()
     ) -> Hostile:
         data = request.SerializeToString()
         return Hostile(kind, "Embed", (data,), frozenset([OK]), items, frozenset(errors))

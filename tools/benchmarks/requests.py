@@ -23,6 +23,7 @@ from benchmarks.serving_caller import family_of
 from imp_eval.async_client import AsyncClient
 from imp_eval.calls import Options
 from imp_eval.inputs import media, text
+from imp_eval.retries import LOST_STATUS
 from imp_eval.tokens import new_token
 from imp_proto.v1 import embedding_pb2, retrieval_pb2
 
@@ -145,6 +146,8 @@ async def _ask(
             )
     except grpc.aio.AioRpcError as error:
         code, details = error.code().name, error.details() or ""
+        if details == LOST_STATUS:
+            return await _ask(channel, request, options)
         if code not in request.right:
             return code, f"{code} ({details}) instead of {', '.join(sorted(request.right))}"
         # The library's own messages of sizes are longer than ours.

@@ -6,16 +6,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks import random_bundle
 from benchmarks.requests import memory_of, server
-from benchmarks.serving_caller import Arm, Job, Report, write_photos
-from imp_data.views import ImageView, TextView
+from benchmarks.serving_caller import Job, Report, write_photos
+from imp_data.views import ImageView, TextView, View
 
-_ARMS: tuple[Arm, ...] = ("stream", "calls of 8", "calls of 1")
+_ARMS = ("stream", "calls of 8", "calls of 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,12 +33,19 @@ class Serving:
     """How long an item may wait for its batch to fill, in the comparison."""
     overload: bool = True
     overload_pending: int = 16
+    overload_calls: int = 24
+    """Calls in progress; those beyond are refused unread."""
     overload_delay_ms: float = 5.0
+    overload_wait_ms: float = 160.0
+    """What is expected to take longer is refused."""
 
     def run(self) -> None:
         with tempfile.TemporaryDirectory(prefix="imp-serving-") as scratch:
             folder = Path(scratch)
-            views = {"image": ImageView(size=self.size), "text": TextView(length=self.length)}
+            views: dict[str, View] = {
+                "image": ImageView(size=self.size),
+                "text": TextView(length=self.length),
+            }
             bundle = random_bundle.write(folder / "bundle", self.model, views)
             write_photos(folder / "photos")
             print(
@@ -52,8 +58,12 @@ class Serving:
                 with server(bundle, *options, "--max-delay-ms", self.max_delay_ms) as served:
                     self._compare(served[0], served[1].pid, folder)
             if self.overload:
-                bounds = ("--max-pending", self.overload_pending)
-                bounds += ("--max-delay-ms", self.overload_delay_ms)
+                bounds = (
+                    *("--max-pending", self.overload_pending),
+                    *("--max-calls", self.overload_calls),
+                    *("--max-wait-ms", self.overload_wait_ms),
+                    *("--max-delay-ms", self.overload_delay_ms),
+                )
                 with server(bundle, *options, *bounds) as served:
                     self._overload(served[0], served[1].pid, folder)
 
@@ -63,24 +73,22 @@ class Serving:
         print("|---|---|---|---|---|")
         for modality in self.modalities:
             alone = (bundle, cache, folder / "photos", modality, self.batch_size, self.seconds)
-            arms: dict[str, Callable[[], dict[str, float]]] = {
-                "in process": lambda alone=alone: _run("benchmarks.bare_encoder", *alone)
-            }
-            for arm in _ARMS:
-                job = self._job(address, pid, folder, modality, arm)
-                arms[arm] = lambda job=job: dataclasses.asdict(_call(job))
-            found: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
+            found: dict[str, list[dict[str, Any]]] = {name: [] for name in ("in process", *_ARMS)}
             for number in range(self.rounds):
-                for arm in reversed(arms) if number % 2 else arms:
-                    found[arm].append(arms[arm]())
+                for name in reversed(found) if number % 2 else found:
+                    if name == "in process":
+                        found[name].append(_run("benchmarks.bare_encoder", *alone))
+                    else:
+                        job = self._job(address, pid, folder, modality, name)
+                        found[name].append(dataclasses.asdict(_call(job)))
             base = [each["cpu"] for each in found["in process"]]
-            for arm, each in found.items():
+            for name, each in found.items():
                 cpus = [one["cpu"] for one in each]
                 ratio = statistics.median(own / cpu for own, cpu in zip(base, cpus, strict=True))
                 rate = statistics.median(one["rate"] for one in each)
                 slowest = statistics.median(1e3 * one.get("p99", 0.0) for one in each)
                 print(
-                    f"| {modality}, {arm} | {1e3 * statistics.median(cpus):.2f} | {ratio:.3f} | "
+                    f"| {modality}, {name} | {1e3 * statistics.median(cpus):.2f} | {ratio:.3f} | "
                     f"{rate:.1f} | {slowest or float('nan'):.0f} |",
                     flush=True,
                 )
@@ -104,12 +112,12 @@ class Serving:
             f"capacity: {full.rate:.1f} images a second\n"
             f"arrivals at {2 * full.rate:.1f} a second: {twice.rate:.1f} accepted, p99 "
             f"{1e3 * twice.p99:.0f} ms; {twice.refused} refused, p99 "
-            f"{1e3 * twice.refused_p99:.0f} ms; {twice.failed} failed otherwise\n"
+            f"{1e3 * twice.refused_p99:.0f} ms; {twice.failed or 'none'} failed otherwise\n"
             f"capacity afterwards: {after.rate:.1f} images a second\n"
             f"memory: {before:.0f} MiB before, {during:.0f} MiB at its end"
         )
 
-    def _job(self, address: str, pid: int, folder: Path, modality: str, arm: Arm) -> Job:
+    def _job(self, address: str, pid: int, folder: Path, modality: str, arm: str) -> Job:
         return Job(
             address=address,
             pid=pid,

@@ -80,6 +80,7 @@ class AsyncClient:
         requests = calls.stream_requests(inputs, target)
         unanswered: collections.deque[embedding_pb2.EmbedRequest] = collections.deque()
         attempts = Attempts(None, self._attempts)
+        answered = asyncio.Event()
         fetch: asyncio.Future[Any] | None = None
         number = 0
 
@@ -88,6 +89,9 @@ class AsyncClient:
             for request in again:
                 yield request
             while True:
+                while len(unanswered) >= calls.STREAM_AHEAD:
+                    answered.clear()
+                    await answered.wait()
                 if fetch is None:
                     # Files are read as they are taken: not on the event loop.
                     fetch = asyncio.ensure_future(asyncio.to_thread(next, requests, None))
@@ -105,6 +109,7 @@ class AsyncClient:
             try:
                 async for response in stream:
                     unanswered.popleft()
+                    answered.set()
                     attempts.progressed()
                     for vector in calls.vectors(response):
                         yield vector

@@ -11,6 +11,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -63,20 +64,26 @@ class Batcher:
         *,
         max_delay: float = 0.002,
         max_pending: int = 1024,
+        max_wait: float = math.inf,
         metrics: Metrics | None = None,
     ) -> None:
-        """`max_delay` in seconds; `max_pending` items of a modality admitted and not answered."""
-        if max_delay < 0 or max_pending < 1:
+        """`max_delay` in seconds; `max_pending` items of a modality admitted and not answered;
+        `max_wait` is how many seconds an item may be expected to take once it is admitted."""
+        if max_delay < 0 or max_pending < 1 or max_wait <= 0:
             raise ValueError(
-                f"max delay {max_delay} s must be at least 0, max pending {max_pending} at least 1"
+                f"max delay {max_delay} s must be at least 0, max pending {max_pending} at least "
+                f"1, max wait {max_wait} s above 0"
             )
         self._encoder = encoder
         self._max_delay = max_delay
         self._max_pending = max_pending
+        self._max_wait = max_wait
         self._metrics = metrics or Metrics()
         self._pending: collections.Counter[str] = collections.Counter()
         self._freed = asyncio.Event()
-        self._seconds_per_item: dict[str, float] = {}
+        # Of a batch, by modality; and of the one that is being encoded.
+        self._seconds: dict[str, float] = {}
+        self._encoding: tuple[str, int, float] | None = None
         self._lanes: dict[_Bucket, collections.deque[_Item]] = {}
         self._wake = asyncio.Event()
         self._closing = False
@@ -101,7 +108,15 @@ class Batcher:
                 raise OverloadedError(
                     f"{there} items of {modality} are pending and {count} more would pass the "
                     f"bound of {self._max_pending}; try again later",
-                    retry_after=self._wait(),
+                    retry_after=self._max_delay + self._expected({}),
+                )
+        if self._max_wait < math.inf and self._pending.total():
+            expected = self._expected(counts)
+            if expected > self._max_wait:
+                raise OverloadedError(
+                    f"this would take about {expected:.2g} s, over the bound of "
+                    f"{self._max_wait:g} s; try again later",
+                    retry_after=self._max_delay + expected - self._max_wait,
                 )
         self._pending.update(counts)
         try:
@@ -211,6 +226,7 @@ class Batcher:
         for item in items:
             self._metrics.stage("batch_queue", bucket.modality, start - item.arrived)
         self._metrics.batch(str(bucket), len(items), encoder.batch_size)
+        self._encoding = (bucket.modality, len(items), start)
 
         def compute() -> np.ndarray:
             arrays = np.stack([item.array for item in items])
@@ -222,6 +238,7 @@ class Batcher:
         await asyncio.wait([work])
         error = work.exception()
         seconds = loop.time() - start
+        self._encoding = None
         for row, item in enumerate(items):
             self._metrics.stage("encode", bucket.modality, seconds)
             if item.future.done():
@@ -233,14 +250,19 @@ class Batcher:
                 failure.__cause__ = error
                 item.future.set_exception(failure)
         # A batch takes as long however full it is.
-        known = self._seconds_per_item.get(bucket.modality, seconds / encoder.batch_size)
-        self._seconds_per_item[bucket.modality] = known + 0.1 * (
-            seconds / encoder.batch_size - known
-        )
+        known = self._seconds.get(bucket.modality, seconds)
+        self._seconds[bucket.modality] = known + 0.1 * (seconds - known)
 
-    def _wait(self) -> float:
-        """About how many seconds what is pending will take."""
-        return self._max_delay + sum(
-            count * self._seconds_per_item.get(modality, 0.01)
-            for modality, count in self._pending.items()
+    def _expected(self, more: Mapping[str, int]) -> float:
+        """About how many seconds it takes to encode what is pending and so many items more."""
+        waiting = self._pending + collections.Counter(more)
+        left = 0.0
+        if self._encoding is not None:
+            modality, count, start = self._encoding
+            waiting[modality] -= count
+            elapsed = asyncio.get_running_loop().time() - start
+            left = max(0.0, self._seconds.get(modality, 0.0) - elapsed)
+        return left + sum(
+            math.ceil(max(0, count) / self._encoder.batch_size) * self._seconds.get(modality, 0.0)
+            for modality, count in waiting.items()
         )

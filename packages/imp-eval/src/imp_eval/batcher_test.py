@@ -80,6 +80,21 @@ def test_the_bound_holds_until_items_are_answered(recorder) -> None:
     run(recorder, body, max_pending=8)
 
 
+def test_what_would_take_too_long_is_refused_at_once(recorder) -> None:
+    async def body(batcher) -> None:
+        with batcher.admit({"text": 1}):
+            await batcher.embed(array(recorder, TEXT), TEXT)
+        with batcher.admit({"text": 8}):
+            # Batches are known to take some time now: eight of them take longer than one.
+            with pytest.raises(OverloadedError, match=r"this would take about .* over the bound"):
+                with batcher.admit({"text": 8 * 10_000}):
+                    pass
+            with batcher.admit({"image": 8}):  # nothing is known of these yet
+                pass
+
+    run(recorder, body, max_delay=0.0, max_pending=10**6, max_wait=1.0)
+
+
 def test_who_can_wait_gets_room_when_there_is_some(recorder) -> None:
     async def body(batcher) -> None:
         with batcher.admit({"image": 8}):

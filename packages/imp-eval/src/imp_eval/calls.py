@@ -21,6 +21,8 @@ Answers = list[list[tuple[str, float]] | ItemFailure]
 T = TypeVar("T")
 # A stream's messages: few enough bytes to flow, and items enough that a message costs little.
 _STREAM_ITEMS, _STREAM_BYTES = 32, 2 << 20
+# Messages of a stream sent and not yet answered: transports would take many more.
+STREAM_AHEAD = 16
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Client:
         """
         requests = calls.stream_requests(inputs, target)
         unanswered: collections.deque[embedding_pb2.EmbedRequest] = collections.deque()
-        attempts, lock = Attempts(None, self._attempts), threading.Lock()
+        attempts, lock = Attempts(None, self._attempts), threading.Condition()
         ended: set[int] = set()
         broken: list[BaseException] = []
         number = 0
@@ -110,6 +110,7 @@ class Client:
             yield from again
             while True:
                 with lock:
+                    lock.wait_for(lambda: len(unanswered) < calls.STREAM_AHEAD or own in ended)
                     try:
                         request = None if own in ended else next(requests, None)
                     except BaseException as error:
@@ -126,7 +127,9 @@ class Client:
             )
             try:
                 for response in stream:
-                    unanswered.popleft()
+                    with lock:
+                        unanswered.popleft()
+                        lock.notify_all()
                     attempts.progressed()
                     yield from calls.vectors(response)
                 return
@@ -138,6 +141,7 @@ class Client:
                 stream.cancel()
                 with lock:
                     ended.add(number)
+                    lock.notify_all()
             number += 1
             time.sleep(pause)
 

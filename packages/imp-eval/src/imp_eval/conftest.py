@@ -24,6 +24,8 @@ from imp_model import bundle
 from imp_model.config import ModelConfig
 from imp_model.model import Model
 
+# Beside the view's own: a short text goes another way than a long one.
+TEXT_LENGTHS = (4,)
 COLOURS = ("red", "green", "blue")
 PAIRS = (("image", "text"), ("video", "text"), ("audio", "video"))
 VIEWS: dict[str, View] = {
@@ -76,7 +78,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def encoder(bundle_path: pathlib.Path, cache: pathlib.Path) -> Encoder:
-    made = Encoder(bundle.load(bundle_path), batch_size=8)
+    made = Encoder(bundle.load(bundle_path), batch_size=8, text_lengths=TEXT_LENGTHS)
     made.compile()
     return made
 
@@ -125,7 +127,7 @@ def address(
     stack = contextlib.ExitStack()
     # Not by yield: pytest doesn't see that a type-checked generator is one.
     request.addfinalizer(stack.close)  # noqa: PT021
-    config = ServerConfig(port=0, batch_size=8, compilation_cache=cache)
+    config = ServerConfig(port=0, batch_size=8, text_lengths=TEXT_LENGTHS, compilation_cache=cache)
     return stack.enter_context(running(bundle_path, config))
 
 

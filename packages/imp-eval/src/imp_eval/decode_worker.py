@@ -26,6 +26,8 @@ JOB = struct.Struct("!IQ")
 # What it is, and how many bytes of it.
 ANSWER = struct.Struct("!BQ")
 READY, ARRAY, REASON = range(3)
+# The encoder goes first: what is decoded would wait for it anyway.
+_NICE = 5
 
 
 def main() -> None:
@@ -34,6 +36,7 @@ def main() -> None:
     descriptor, source, sink, memory = map(int, sys.argv[1:5])
     limits = Limits(**json.loads(sys.argv[5]))
     _limit_memory(memory)
+    os.nice(_NICE)
     with socket.socket(fileno=descriptor) as connection:
         # Its caller may be gone at any moment; then there is nobody to answer.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):

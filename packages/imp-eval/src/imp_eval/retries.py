@@ -6,6 +6,9 @@ import time
 import grpc
 
 _HINT = "grpc-retry-pushback-ms"
+# What grpc.aio says where a stream ended while it was being written to: the server's own status,
+# which said why, is lost.
+LOST_STATUS = "Internal error from Core"
 
 
 class ServiceError(RuntimeError):
@@ -42,8 +45,10 @@ class Attempts:
         self._made += 1
         hint = _hint(error)
         code = error.code()
-        passing = code is grpc.StatusCode.UNAVAILABLE or (
-            code is grpc.StatusCode.RESOURCE_EXHAUSTED and hint is not None
+        passing = (
+            code is grpc.StatusCode.UNAVAILABLE
+            or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and hint is not None)
+            or (code is grpc.StatusCode.INTERNAL and error.details() == LOST_STATUS)
         )
         # Each +-50 %, so that callers who were refused together don't come back together.
         pause = 0.1 * 2 ** (self._made - 1) * random.uniform(0.5, 1.5)

@@ -21,6 +21,7 @@ def serve(
     batch_size: int = 32,
     max_delay_ms: float = 2.0,
     max_pending: int = 1024,
+    max_wait_ms: float | None = None,
     max_calls: int = 1024,
     decoders: int | None = None,
     decode_seconds: float = 30.0,
@@ -50,7 +51,8 @@ def serve(
         max_delay_ms: how long an input may wait for others to fill its batch.
         max_pending: inputs of a modality accepted and not yet answered; beyond them callers are
             told to wait.
-        max_calls: calls in progress.
+        max_wait_ms: what is expected to take longer is refused at once; without, any.
+        max_calls: calls in progress; those beyond are refused unread.
         decoders: processes that decode media; as many as there are CPUs, if not given.
         decode_seconds: what decoding one file may take, before its process is replaced.
         decode_mib: memory that decoding one file may take.
@@ -85,6 +87,7 @@ def serve(
         batch_size=batch_size,
         max_delay_ms=max_delay_ms,
         max_pending=max_pending,
+        max_wait_ms=max_wait_ms,
         max_calls=max_calls,
         decoders=decoders if decoders is not None else os.cpu_count() or 1,
         decode_limits=decoding.DecodeLimits(

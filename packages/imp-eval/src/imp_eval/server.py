@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import pathlib
 import time
@@ -54,6 +55,7 @@ class ServerConfig:
     text_lengths: tuple[int, ...] = TEXT_LENGTHS
     max_delay_ms: float = 2.0
     max_pending: int = 1024
+    max_wait_ms: float | None = None
     max_calls: int = 1024
     decoders: int = os.cpu_count() or 1
     decode_limits: DecodeLimits = dataclasses.field(
@@ -79,6 +81,8 @@ class ServerConfig:
                 raise ValueError(
                     f"{name.replace('_', ' ')} {getattr(self, name)} must be at least 1"
                 )
+        if self.max_wait_ms is not None and self.max_wait_ms <= 0:
+            raise ValueError(f"max wait {self.max_wait_ms} ms must be above 0")
         for name in ("drain_seconds", "watch_seconds"):
             if getattr(self, name) < 0:
                 raise ValueError(
@@ -174,6 +178,7 @@ def _builder(config: ServerConfig, decoders: Decoders, metrics: Metrics):  # typ
             encoder,
             max_delay=config.max_delay_ms / 1000,
             max_pending=config.max_pending,
+            max_wait=math.inf if config.max_wait_ms is None else config.max_wait_ms / 1000,
             metrics=metrics,
         )
         return Engine(

@@ -22,6 +22,7 @@ def test_bits_do_not_depend_on_company(address, encoder, bundle_path) -> None:
     """Alone, and amid concurrent callers with mixed requests: the same item, the same bits."""
     items = [(value, TARGETS[m]) for m in TARGETS for value in inputs(m, 4)]
     items += [(value, "video") for value in inputs("text", 4)]
+    items += [(text(word), "image") for word in ("a", "red", "of")]  # of the shorter bucket
     with Client(address) as client:
         alone = [np.asarray(client.embed([v], target)[0]).tobytes() for v, target in items]
     assert len(set(alone)) == len(alone)
@@ -167,4 +168,4 @@ def test_limits_are_told(client) -> None:
     assert (limits.max_items, limits.max_media_bytes) == (256, 64 << 20)
     assert limits.max_media_pixels == 50_000_000
     assert (limits.max_decode_seconds, limits.max_decode_bytes) == (30.0, 1 << 30)
-    assert list(client.model().modalities[2].lengths) == [12]
+    assert list(client.model().modalities[2].lengths) == [4, 12]

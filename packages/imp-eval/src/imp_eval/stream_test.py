@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import pathlib
+import resource
 import threading
 import time
 
@@ -70,6 +71,13 @@ def test_a_stream_that_nobody_reads_holds_few_items(address, client) -> None:
         assert taken < 5_000
         assert len(next(stream).results) == 32
         stream.cancel()
+    # Our client sends no more than a few messages ahead, whatever the transport would take.
+    taken, rows = 0, client.embed_stream(endless(), "image")
+    for _ in range(40):
+        next(rows)
+    time.sleep(0.5)
+    assert taken < (calls.STREAM_AHEAD + 4) * 32
+    rows.close()
     assert len(client.embed([text("after")], "image")) == 1
 
 
@@ -83,9 +91,10 @@ def test_a_request_that_makes_no_sense_ends_the_stream_and_is_named(client) -> N
     assert told.value.details() == "request 1: the request holds no items; give at least one"
 
 
-def test_a_stream_goes_on_with_the_next_server(bundle_path, cache, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_stream_goes_on_with_the_next_server(bundle_path, cache, kind) -> None:
     """Every item is answered once, in order, though the first server drained in the middle."""
-    values = [text(f"word {i} of a green thing") for i in range(400)]
+    values = [text(f"word {i} of a green thing") for i in range(300)]
     config = ServerConfig(port=0, batch_size=8, compilation_cache=cache, drain_seconds=20)
     got: list[np.ndarray] = []
     started = threading.Event()
@@ -100,22 +109,42 @@ def test_a_stream_goes_on_with_the_next_server(bundle_path, cache, tmp_path: pat
     with running(bundle_path, config) as first:
         port = int(first.rpartition(":")[2])
         client = Client(first, attempts=50)
-        reader = threading.Thread(target=lambda: got.extend(client.embed_stream(slowly(), "image")))
+
+        async def asynchronously() -> None:
+            async with AsyncClient(first, attempts=50) as asynchronous:
+                async for row in asynchronous.embed_stream(slowly(), "image"):
+                    got.append(row)
+
+        reads = {
+            "sync": lambda: got.extend(client.embed_stream(slowly(), "image")),
+            "async": lambda: asyncio.run(asynchronously()),
+        }
+        reader = threading.Thread(target=reads[kind])
         reader.start()
         assert started.wait(30)
     again = ServerConfig(port=port, batch_size=8, compilation_cache=cache)
     with running(bundle_path, again):
         reader.join(60)
-        want = [r for s in range(0, 400, 100) for r in client.embed(values[s : s + 100], "image")]
+        want = [r for s in range(0, 300, 100) for r in client.embed(values[s : s + 100], "image")]
         client.close()
-    assert len(got) == 400
+    assert len(got) == 300
     assert all(a.tobytes() == b.tobytes() for a, b in zip(got, want, strict=True))
 
 
 def test_memory_of_a_long_stream_is_flat(client) -> None:
-    """What is under way is bounded, however many came before."""
-    rows = client.embed_stream((text(f"a thing {i % 50}") for i in range(6_000)), "image")
-    assert sum(1 for _ in rows) == 6_000
+    """Client and server are both in this process; what is under way is bounded."""
+
+    def resident() -> float:
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / (1 << 20)
+
+    held = text("a thing " + "x" * 10_000)  # 60 MB of them, were they kept
+    rows = client.embed_stream((held for _ in range(6_000)), "image")
+    for _ in range(1_000):
+        next(rows)
+    before = resident()
+    assert sum(1 for _ in rows) == 5_000
+    assert resident() - before < 30
 
 
 def test_in_order_overlaps_and_bounds_its_work() -> None:
