@@ -114,12 +114,21 @@ class Decoders:
 
     async def _work(self, place: int) -> None:
         """Keeps one process going, and gives it one job after another."""
+        started = self._started[place]
         while True:
-            process = await _Process.start(self._limits)
+            try:
+                process = await _Process.start(self._limits)
+            except OSError as error:
+                if not started.done():
+                    started.set_exception(error)
+                    return
+                logger.error("no decoder can be started, trying again: %s", error)
+                await asyncio.sleep(1)
+                continue
             self._processes[place] = process
             try:
-                if not self._started[place].done():
-                    self._started[place].set_result(None)
+                if not started.done():
+                    started.set_result(None)
                 while True:
                     await self._queued.acquire()
                     job = self._next()

@@ -172,3 +172,16 @@ def test_a_worker_without_its_caller_ends() -> None:
         return pids
 
     assert len(asyncio.run(main())) == 2
+
+
+def test_a_decoder_that_can_not_start_is_told(monkeypatch) -> None:
+    async def main() -> None:
+        decoders = Decoders(1, DecodeLimits(media=SERVICE_LIMITS), Metrics())
+        with pytest.raises(OSError, match="a decoder ended before it was ready"):
+            await decoders.ready()
+        await decoders.close()
+
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    asyncio.run(main())
+    with pytest.raises(ValueError, match="give more than 0 s"):
+        DecodeLimits(media=SERVICE_LIMITS, seconds=0)
