@@ -36,8 +36,8 @@ class Serving:
     overload_calls: int = 24
     """Calls in progress; those beyond are refused unread."""
     overload_delay_ms: float = 5.0
-    overload_wait_ms: float = 160.0
-    """What is expected to take longer is refused."""
+    overload_wait: float = 1.7
+    """What is expected to take longer than so many times a lone call is refused."""
 
     def run(self) -> None:
         with tempfile.TemporaryDirectory(prefix="imp-serving-") as scratch:
@@ -58,13 +58,21 @@ class Serving:
                 with server(bundle, *options, "--max-delay-ms", self.max_delay_ms) as served:
                     self._compare(served[0], served[1].pid, folder)
             if self.overload:
+                delay = ("--max-delay-ms", self.overload_delay_ms)
+                with server(bundle, *options, *delay) as served:
+                    job = self._job(served[0], served[1].pid, folder, "image", "calls of 1")
+                    lone = _call(dataclasses.replace(job, callers=1, seconds=3.0))
+                wait = round(1e3 * self.overload_wait * lone.p50)
                 bounds = (
                     *("--max-pending", self.overload_pending),
                     *("--max-calls", self.overload_calls),
-                    *("--max-wait-ms", self.overload_wait_ms),
-                    *("--max-delay-ms", self.overload_delay_ms),
+                    *("--max-wait-ms", wait),
                 )
-                with server(bundle, *options, *bounds) as served:
+                print(
+                    f"\nat most {self.overload_pending} images pending, "
+                    f"{self.overload_calls} calls, {wait} ms of waiting"
+                )
+                with server(bundle, *options, *delay, *bounds) as served:
                     self._overload(served[0], served[1].pid, folder)
 
     def _compare(self, address: str, pid: int, folder: Path) -> None:
@@ -96,21 +104,20 @@ class Serving:
     def _overload(self, address: str, pid: int, folder: Path) -> None:
         one = self._job(address, pid, folder, "image", "calls of 1")
         alone = _call(dataclasses.replace(one, callers=1))
-        full = _call(dataclasses.replace(one, callers=self.overload_pending))
+        # Streams wait for room where calls are refused: they find what the server can do.
+        full = _call(dataclasses.replace(one, arm="stream"))
         before = memory_of(pid)
         twice = _call(
             dataclasses.replace(one, arm="rate", rate=2 * full.rate, seconds=2 * self.seconds)
         )
         during = memory_of(pid)
-        after = _call(dataclasses.replace(one, callers=self.overload_pending))
+        after = _call(dataclasses.replace(one, arm="stream"))
         bound = 2 * alone.p99 + self.overload_delay_ms / 1e3
         print(
-            f"\nat most {self.overload_pending} images pending, delay "
-            f"{self.overload_delay_ms:g} ms\n"
             f"one caller alone: p99 {1e3 * alone.p99:.0f} ms, so that the accepted may take "
             f"{1e3 * bound:.0f} ms\n"
             f"capacity: {full.rate:.1f} images a second\n"
-            f"arrivals at {2 * full.rate:.1f} a second: {twice.rate:.1f} accepted, p99 "
+            f"calls at {2 * full.rate:.1f} a second: {twice.rate:.1f} accepted, p99 "
             f"{1e3 * twice.p99:.0f} ms; {twice.refused} refused, p99 "
             f"{1e3 * twice.refused_p99:.0f} ms; {twice.failed or 'none'} failed otherwise\n"
             f"capacity afterwards: {after.rate:.1f} images a second\n"

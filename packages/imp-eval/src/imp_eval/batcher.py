@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import math
+import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -81,10 +82,14 @@ class Batcher:
         self._metrics = metrics or Metrics()
         self._pending: collections.Counter[str] = collections.Counter()
         self._freed = asyncio.Event()
-        # Of a batch, by modality; and of the one that is being encoded.
+        # Of a batch, by modality.
         self._seconds: dict[str, float] = {}
-        self._encoding: tuple[str, int, float] | None = None
+        # The batch that is being encoded, since when, and the one behind it: modality and items.
+        self._submitted: collections.deque[tuple[str, int]] = collections.deque()
+        self._began = 0.0
         self._lanes: dict[_Bucket, collections.deque[_Item]] = {}
+        self._num_turns = 0
+        self._last_turn: dict[_Bucket, int] = {}
         self._wake = asyncio.Event()
         self._closing = False
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="encoder")
@@ -183,28 +188,44 @@ class Batcher:
             return await future
 
     async def _run(self) -> None:
+        running: set[asyncio.Task[None]] = set()
         while (bucket := await self._next_lane()) is not None:
-            items = self._take(bucket)
-            if items:
-                await self._compute(bucket, items)
+            if items := self._take(bucket):
+                if not self._submitted:
+                    self._began = asyncio.get_running_loop().time()
+                self._submitted.append((bucket.modality, len(items)))
+                task = asyncio.create_task(self._compute(bucket, items))
+                running.add(task)
+                task.add_done_callback(running.discard)
+        await asyncio.gather(*running)
 
     async def _next_lane(self) -> _Bucket | None:
-        """The lane whose turn it is, once one is due; None when closing and all are empty."""
+        """The lane whose turn it is, once one is due; None when closing and all are empty.
+
+        While the encoder is busy only a full lane is, and one alone, so that the encoder need not
+        wait for the event loop; the others may yet fill.
+        """
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
+            busy = len(self._submitted)
             waiting = [(bucket, lane) for bucket, lane in self._lanes.items() if lane]
-            due_at = min((lane[0].arrived + self._max_delay for _, lane in waiting), default=None)
-            now = loop.time()
-            for bucket, lane in waiting:
-                full = len(lane) >= self._encoder.batch_size
-                if full or self._closing or now >= lane[0].arrived + self._max_delay:
-                    self._lanes[bucket] = self._lanes.pop(bucket)  # to the end: others come first
-                    return bucket
-            if self._closing:
+            if self._closing and not waiting:
                 return None
+            now = loop.time()
+            full = [b for b, lane in waiting if len(lane) >= self._encoder.batch_size]
+            late = [b for b, lane in waiting if now >= lane[0].arrived + self._max_delay]
+            # One that is late and not full would otherwise never find the encoder idle.
+            ahead = busy == 1 and set(late) <= set(full)
+            due = [b for b, _ in waiting if self._closing or b in full or b in late]
+            if due and (not busy or ahead):
+                self._num_turns += 1
+                first = min(due, key=lambda bucket: self._last_turn.get(bucket, 0))
+                self._last_turn[first] = self._num_turns
+                return first
+            due_at = min((lane[0].arrived + self._max_delay for _, lane in waiting), default=None)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(due_at):
+                async with asyncio.timeout_at(None if busy else due_at):
                     await self._wake.wait()
 
     def _take(self, bucket: _Bucket) -> list[_Item]:
@@ -221,48 +242,53 @@ class Batcher:
         return items
 
     async def _compute(self, bucket: _Bucket, items: list[_Item]) -> None:
-        loop, encoder = asyncio.get_running_loop(), self._encoder
-        start = loop.time()
-        for item in items:
-            self._metrics.stage("batch_queue", bucket.modality, start - item.arrived)
-        self._metrics.batch(str(bucket), len(items), encoder.batch_size)
-        self._encoding = (bucket.modality, len(items), start)
+        loop, encoder, modality = asyncio.get_running_loop(), self._encoder, bucket.modality
 
-        def compute() -> np.ndarray:
+        def compute() -> tuple[np.ndarray, float]:
+            began = time.monotonic()
+            if all(item.future.done() for item in items):  # while another batch was encoded
+                return np.empty((len(items), 0), np.float32), 0.0
             arrays = np.stack([item.array for item in items])
             if bucket.is_classifier:
-                return encoder.classify(bucket.modality, arrays, bucket.head)
-            return encoder.embed(bucket.modality, arrays, (bucket.modality, bucket.head))
+                rows = encoder.classify(modality, arrays, bucket.head)
+            else:
+                rows = encoder.embed(modality, arrays, (modality, bucket.head))
+            return rows, time.monotonic() - began
 
         work = loop.run_in_executor(self._thread, compute)
         await asyncio.wait([work])
-        error = work.exception()
-        seconds = loop.time() - start
-        self._encoding = None
-        for row, item in enumerate(items):
-            self._metrics.stage("encode", bucket.modality, seconds)
-            if item.future.done():
-                continue
-            if error is None:
-                item.future.set_result(work.result()[row])
-            else:
-                failure = ComputeError(f"the encoder failed: {error}")
-                failure.__cause__ = error
-                item.future.set_exception(failure)
+        now = loop.time()
+        self._submitted.popleft()
+        self._began = now
+        self._wake.set()
+        if (error := work.exception()) is not None:
+            for item in items:
+                if not item.future.done():
+                    failure = ComputeError(f"the encoder failed: {error}")
+                    failure.__cause__ = error
+                    item.future.set_exception(failure)
+            return
+        rows, seconds = work.result()
+        for row, item in zip(rows, items, strict=True):
+            if not item.future.done():
+                item.future.set_result(row)
+        self._metrics.batch(str(bucket), len(items), encoder.batch_size)
+        for item in items:
+            self._metrics.stage("batch_queue", modality, max(0.0, now - item.arrived - seconds))
+            self._metrics.stage("encode", modality, seconds)
         # A batch takes as long however full it is.
-        known = self._seconds.get(bucket.modality, seconds)
-        self._seconds[bucket.modality] = known + 0.1 * (seconds - known)
+        known = self._seconds.get(modality, seconds)
+        self._seconds[modality] = known + 0.2 * (seconds - known)
 
     def _expected(self, more: Mapping[str, int]) -> float:
         """About how many seconds it takes to encode what is pending and so many items more."""
         waiting = self._pending + collections.Counter(more)
-        left = 0.0
-        if self._encoding is not None:
-            modality, count, start = self._encoding
+        expected = 0.0
+        for place, (modality, count) in enumerate(self._submitted):
             waiting[modality] -= count
-            elapsed = asyncio.get_running_loop().time() - start
-            left = max(0.0, self._seconds.get(modality, 0.0) - elapsed)
-        return left + sum(
+            elapsed = 0.0 if place else asyncio.get_running_loop().time() - self._began
+            expected += max(0.0, self._seconds.get(modality, 0.0) - elapsed)
+        return expected + sum(
             math.ceil(max(0, count) / self._encoder.batch_size) * self._seconds.get(modality, 0.0)
             for modality, count in waiting.items()
         )

@@ -4,6 +4,7 @@ import asyncio
 import os
 import pathlib
 import signal
+import sys
 
 import tyro
 
@@ -109,6 +110,9 @@ def serve(
         if at.metrics_port is not None:
             print(f"metrics on http://{at.host}:{at.metrics_port}/metrics")
         print(f"ready on {at.host}:{at.port}", flush=True)
+
+    # Python lets a thread go on for 5 ms: too long for the encoder's to wait for the event loop's.
+    sys.setswitchinterval(0.0005)
 
     async def run() -> None:
         stop, reload = asyncio.Event(), asyncio.Event()
