@@ -36,7 +36,7 @@ class Serving:
     overload_calls: int = 24
     """Calls in progress; those beyond are refused unread."""
     overload_delay_ms: float = 5.0
-    overload_wait: float = 1.7
+    overload_wait: float = 1.4
     """What is expected to take longer than so many times a lone call is refused."""
 
     def run(self) -> None:

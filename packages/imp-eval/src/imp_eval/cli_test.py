@@ -70,7 +70,9 @@ def test_a_folder_is_streamed(address, folder, capsys, tmp_path) -> None:
     assert f"imp-eval: {broken}: not a readable image" in complaints
 
 
-@pytest.mark.parametrize("how", [["--callers", "2"], ["--rate", "30"], ["--stream"]])
+@pytest.mark.parametrize(
+    "how", [["--callers", "2"], ["--rate", "30"], ["--stream", "--callers", "1"]]
+)
 def test_bench_prints_what_callers_met(address, capsys, how) -> None:
     command = ["bench", "--text", "a", "b", "--target", "image", "--seconds", "0.4", *how]
     assert main([*command, "--address", address]) == 0

@@ -100,25 +100,37 @@ class Client:
         """
         requests = calls.stream_requests(inputs, target)
         unanswered: collections.deque[embedding_pb2.EmbedRequest] = collections.deque()
-        attempts, lock = Attempts(None, self._attempts), threading.Condition()
+        attempts = Attempts(None, self._attempts)
+        # gRPC reads requests in a thread of its own, which may outlive its call: one reads at a
+        # time, and what it read when its call had ended is left for the next.
+        reading, changed = threading.Lock(), threading.Condition()
+        left: collections.deque[embedding_pb2.EmbedRequest] = collections.deque()
         ended: set[int] = set()
         broken: list[BaseException] = []
         number = 0
 
         def outgoing(again: Sequence[Any], own: int) -> Iterator[Any]:
-            # gRPC reads this in a thread of its own, which may outlive its call.
             yield from again
             while True:
-                with lock:
-                    lock.wait_for(lambda: len(unanswered) < calls.STREAM_AHEAD or own in ended)
+                with reading:
+                    with changed:
+                        changed.wait_for(
+                            lambda: len(unanswered) < calls.STREAM_AHEAD or own in ended
+                        )
+                        if own in ended:
+                            return
                     try:
-                        request = None if own in ended else next(requests, None)
+                        request = left.popleft() if left else next(requests, None)
                     except BaseException as error:
                         broken.append(error)  # gRPC would tell only that there was one
                         raise
                     if request is None:
                         return
-                    unanswered.append(request)
+                    with changed:
+                        if own in ended:
+                            left.append(request)
+                            return
+                        unanswered.append(request)
                 yield request
 
         while True:
@@ -127,9 +139,9 @@ class Client:
             )
             try:
                 for response in stream:
-                    with lock:
+                    with changed:
                         unanswered.popleft()
-                        lock.notify_all()
+                        changed.notify_all()
                     attempts.progressed()
                     yield from calls.vectors(response)
                 return
@@ -139,9 +151,9 @@ class Client:
                 pause = attempts.pause(error)
             finally:
                 stream.cancel()
-                with lock:
+                with changed:
                     ended.add(number)
-                    lock.notify_all()
+                    changed.notify_all()
             number += 1
             time.sleep(pause)
 
