@@ -18,6 +18,7 @@ from benchmarks.moe_layer import MoELayer
 from benchmarks.pytorch import PyTorch
 from benchmarks.remat import Remat
 from benchmarks.scan import Scan
+from benchmarks.serving import Serving
 
 
 @pytest.fixture
@@ -147,3 +148,11 @@ def test_search_beside_faiss_without_faiss(on_path, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"\| lancedb \| \d+ \| \d+ \| 1.000 \| \d+ \| ", printed)
     assert re.search(r"lancedb, filtered: \d+ ms a query", printed)
+
+
+def test_the_serving_benchmark_prints_every_arm(capsys, on_path):
+    small = {"model": "imp-moe-tiny", "size": 32, "length": 16, "callers": 8}
+    Serving(**small, seconds=0.3, modalities=("text",), overload=False).run()
+    printed = capsys.readouterr().out
+    for arm in ("in process", "stream", "calls of 8", "calls of 1"):
+        assert re.search(rf"\| text, {arm} \| [\d.]+ \| [\d.]+ \| [\d.]+ \|", printed)

@@ -16,7 +16,9 @@ from benchmarks.moe_layer import MoELayer
 from benchmarks.near_duplicates import NearDuplicates
 from benchmarks.pytorch import PyTorch
 from benchmarks.remat import Remat
+from benchmarks.requests import HostileRequests
 from benchmarks.scan import Scan
+from benchmarks.serving import Serving
 from benchmarks.store_kills import StoreKills
 
 _BENCHMARKS: dict[str, Callable[..., Any]] = {
@@ -32,6 +34,8 @@ _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "kills": Kills,
     "index": Index,
     "store-kills": StoreKills,
+    "requests": HostileRequests,
+    "serving": Serving,
 }
 
 

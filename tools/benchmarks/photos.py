@@ -33,28 +33,28 @@ def _write_chunk(folder: Path, numbers: range, classes: int) -> None:
         path.write_bytes(photo(number))
 
 
-def photo(number: int) -> bytes:
-    """A JPEG of 384 x 384, about 30 kB."""
+def photo(number: int, side: int = SIDE) -> bytes:
+    """A square JPEG; of 384 about 30 kB, of 704 about 150."""
     rng = np.random.default_rng(number)
-    shift = rng.integers(0, SIDE, 2)
-    pixels = np.roll(_original(number % _ORIGINALS), shift, (0, 1))
+    shift = rng.integers(0, side, 2)
+    pixels = np.roll(_original(number % _ORIGINALS, side), shift, (0, 1))
     pixels = np.clip(pixels * rng.uniform(0.7, 1.2, 3) + rng.uniform(-20, 20, 3), 0, 255)
     file = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=85)
     return file.getvalue()
 
 
-_cache: dict[int, np.ndarray] = {}
+_cache: dict[tuple[int, int], np.ndarray] = {}
 
 
-def _original(number: int) -> np.ndarray:
-    """float32 [384, 384, 3] within 0 and 255, periodic; amplitudes fall as 1/f."""
-    if number not in _cache:
+def _original(number: int, side: int) -> np.ndarray:
+    """float32 [side, side, 3] within 0 and 255, periodic; amplitudes fall as 1/f."""
+    if (number, side) not in _cache:
         rng = np.random.default_rng(10_000_000 + number)
-        frequency = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE))
+        frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side))
         frequency[0, 0] = 1
-        noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE, 3)), axes=(0, 1))
-        field = np.fft.irfft2(noise / frequency[..., None] ** 1.2, s=(SIDE, SIDE), axes=(0, 1))
+        noise = np.fft.rfft2(rng.standard_normal((side, side, 3)), axes=(0, 1))
+        field = np.fft.irfft2(noise / frequency[..., None] ** 1.2, s=(side, side), axes=(0, 1))
         field = (field - field.mean()) / field.std()
-        _cache[number] = (128 + 50 * field).clip(0, 255).astype(np.float32)
-    return _cache[number]
+        _cache[number, side] = (128 + 50 * field).clip(0, 255).astype(np.float32)
+    return _cache[number, side]

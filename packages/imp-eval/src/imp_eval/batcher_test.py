@@ -67,14 +67,43 @@ def test_a_lone_item_leaves_after_the_delay(recorder) -> None:
 
 def test_the_bound_holds_until_items_are_answered(recorder) -> None:
     async def body(batcher) -> None:
-        with batcher.admit(6):
-            with pytest.raises(OverloadedError, match="6 items are pending and 3 more"):
-                with batcher.admit(3):
+        with batcher.admit({"image": 6}):
+            with pytest.raises(OverloadedError, match="6 items of image are pending and 3 more"):
+                with batcher.admit({"text": 1, "image": 3}):
                     pass
-            with batcher.admit(2):
-                pass
-        with batcher.admit(8):
+            with batcher.admit({"image": 2, "text": 8}):
+                assert batcher.pending == {"image": 8, "text": 8}
+        with batcher.admit({"image": 20}):  # an empty queue takes any request
             pass
+        assert set(batcher.pending.values()) == {0}
+
+    run(recorder, body, max_pending=8)
+
+
+def test_what_would_take_too_long_is_refused_at_once(recorder) -> None:
+    async def body(batcher) -> None:
+        with batcher.admit({"text": 1}):
+            await batcher.embed(array(recorder, TEXT), TEXT)
+        with batcher.admit({"text": 8}):
+            # Batches are known to take some time now: eight of them take longer than one.
+            with pytest.raises(OverloadedError, match=r"this would take about .* over the bound"):
+                with batcher.admit({"text": 8 * 10_000}):
+                    pass
+            with batcher.admit({"image": 8}):  # nothing is known of these yet
+                pass
+
+    run(recorder, body, max_delay=0.0, max_pending=10**6, max_wait=1.0)
+
+
+def test_who_can_wait_gets_room_when_there_is_some(recorder) -> None:
+    async def body(batcher) -> None:
+        with batcher.admit({"image": 8}):
+            waiting = asyncio.create_task(batcher.room({"image": 1}))
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+        with await waiting:
+            assert batcher.pending["image"] == 1
+        assert batcher.pending["image"] == 0
 
     run(recorder, body, max_pending=8)
 

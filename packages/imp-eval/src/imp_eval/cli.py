@@ -1,13 +1,11 @@
 """imp-eval: serve a bundle; embed, classify, index, search with a server; evaluate a bundle."""
 
-import asyncio
 import io
 import json
-import logging
+import os
 import pathlib
-import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tqdm
@@ -15,76 +13,14 @@ import tyro
 
 from imp_data.stores.atomic import write_file
 from imp_eval import client as clients
-from imp_eval import requests
-from imp_eval.client import DEFAULT_ADDRESS, Client, Input, ItemFailure, ServiceError
+from imp_eval import logs, requests
+from imp_eval.bench_command import bench
+from imp_eval.client import DEFAULT_ADDRESS, Client, Input, ItemFailure, Options, ServiceError
 from imp_eval.evaluation.command import evaluate, watch
 from imp_eval.filters import Value
+from imp_eval.serve_command import serve, token
 
 Files = tyro.conf.Positional[tuple[pathlib.Path, ...]]
-
-
-def serve(
-    bundle: pathlib.Path,
-    host: str = "127.0.0.1",
-    port: int = 50051,
-    port_file: pathlib.Path | None = None,
-    data: str | None = None,
-    batch_size: int = 32,
-    max_delay_ms: float = 2.0,
-    max_pending: int = 1024,
-    compilation_cache: pathlib.Path | None = None,
-    drain_seconds: float = 10.0,
-    gallery_port: int | None = None,
-    gallery_host: str = "127.0.0.1",
-    gallery_files: pathlib.Path | None = None,
-) -> int:
-    """Serve a bundle until SIGTERM or SIGINT.
-
-    Args:
-        bundle: the folder that training exported.
-        host: address to listen on; 0.0.0.0 opens the service to the network.
-        port: 0 takes a free one.
-        port_file: gets the port, once the server is ready.
-        data: folder that keeps the collections, or s3://…, or qdrant+http://HOST:PORT; without it
-            they are gone when the server stops.
-        batch_size: inputs in one run of the encoder.
-        max_delay_ms: how long an input may wait for others to fill its batch.
-        max_pending: inputs accepted and not yet answered; beyond them callers are told to wait.
-        compilation_cache: folder that keeps compiled functions, for a quicker start next time.
-        drain_seconds: what running calls get to finish when the server is stopped.
-        gallery_port: serves a web page for searching and classifying there; it asks for no token.
-        gallery_host: address for the gallery.
-        gallery_files: the indexed folder, or one that holds a folder for each collection; the
-            gallery shows its images, videos and sounds to whoever reaches it.
-    """
-    # Here and not above: the other commands need no jax and start in a fraction of the time.
-    from imp_eval import server
-
-    config = server.ServerConfig(
-        host=host,
-        port=port,
-        port_file=port_file,
-        data=data,
-        batch_size=batch_size,
-        max_delay_ms=max_delay_ms,
-        max_pending=max_pending,
-        compilation_cache=compilation_cache,
-        drain_seconds=drain_seconds,
-        gallery_port=gallery_port,
-        gallery_host=gallery_host,
-        gallery_files=gallery_files,
-    )
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await server.serve(
-            bundle, config, stop=stop, ready=lambda h, p: print(f"ready on {h}:{p}", flush=True)
-        )
-
-    asyncio.run(run())
-    return 0
 
 
 def embed(
@@ -98,7 +34,7 @@ def embed(
     """Embed files and texts; one JSON object a line, or arrays `ids` and `vectors` in an .npz file.
 
     Args:
-        files: images, videos, sounds, .txt files.
+        files: images, videos, sounds, .txt files, and folders of them.
         text: texts, beside the files, which stand before them, or instead of them.
         target: the modality to compare with: image, video, audio or text.
         modality: of the files, where the suffix doesn't say; audio takes a video's sound.
@@ -108,23 +44,31 @@ def embed(
     _check_no_file("--text", text)
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"{out.parent} is no folder to write {out.name} in")
-    named: list[tuple[str, Input]] = [(t, clients.text(t)) for t in text]
-    with Client(address) as client:
-        good: list[tuple[str, np.ndarray]] = []
-        failed = 0
-        for batch in requests.batches(files, modality, named):
-            results = client.embed([value for _, value in batch], target)
-            for (name, _), result in zip(batch, results, strict=True):
-                if isinstance(result, ItemFailure):
-                    failed += _complain(name, result)
-                    continue
-                good.append((name, result))
-                if out is None:
-                    print(json.dumps({"id": name, "values": result.tolist()}))
+    names = [*text, *map(str, requests.expanded(files, modality))]
+    if not names:
+        raise ValueError("nothing to do; give files")
+
+    def inputs() -> Iterator[Input]:
+        yield from map(clients.text, text)
+        for name in names[len(text) :]:
+            yield clients.read_file(name, modality)
+
+    good: list[tuple[str, np.ndarray]] = []
+    failed = 0
+    with _connect(address) as client, tqdm.tqdm(total=len(names), unit="item", disable=None) as bar:
+        for name, result in zip(names, client.embed_stream(inputs(), target), strict=True):
+            bar.update()
+            if isinstance(result, ItemFailure):
+                failed += _complain(name, result)
+                continue
+            good.append((name, result))
+            if out is None:
+                print(json.dumps({"id": name, "values": result.tolist()}))
+                good.clear()
     if out is not None and good:
         content = io.BytesIO()
-        names, vectors = zip(*good, strict=True)
-        np.savez(content, ids=np.array(names), vectors=np.stack(vectors))
+        ids, vectors = zip(*good, strict=True)
+        np.savez(content, ids=np.array(ids), vectors=np.stack(vectors))
         write_file(out, content.getvalue())
     return 2 if failed else 0
 
@@ -150,7 +94,7 @@ def classify(
     _check_no_file("--classes", classes)
     _check_no_file("--templates", templates)
     failed = 0
-    with Client(address) as client:
+    with _connect(address) as client:
         for batch in requests.batches(files, modality):
             results = client.classify(
                 [value for _, value in batch], classes, templates=templates, top_k=top_k
@@ -184,7 +128,7 @@ def index(
     files, kind = requests.files_of(folder, modality)
     stored = 0
     complaints: dict[str, list[str]] = {}
-    with Client(address) as client, tqdm.tqdm(total=len(files), unit="file", disable=None) as bar:
+    with _connect(address) as client, tqdm.tqdm(total=len(files), unit="file", disable=None) as bar:
         held = {c.name: c.modality for c in client.collections()}
         if collection not in held:
             client.create_collection(collection, kind, query_modality)
@@ -236,7 +180,7 @@ def search(
     if bool(query) == (file is not None):
         raise ValueError("give either words or --file to search by")
     value = clients.read_file(file, modality) if file is not None else clients.text(" ".join(query))
-    with Client(address) as client:
+    with _connect(address) as client:
         for hit in client.search(collection, value, k, where=_where(where), exact=exact):
             fields = [f"{key}={value}" for key, value in sorted(hit.metadata.items())]
             print(f"{hit.score:.4f}", hit.id, *[" ".join(fields)] * bool(fields), sep="\t")
@@ -249,7 +193,7 @@ def collections(address: str = DEFAULT_ADDRESS) -> int:
     Args:
         address: of the server.
     """
-    with Client(address) as client:
+    with _connect(address) as client:
         for found in client.collections():
             how = "exact search"
             if found.HasField("index"):
@@ -265,14 +209,12 @@ def collections(address: str = DEFAULT_ADDRESS) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 2 for what the user can put right, told in one line on stderr."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("jax").setLevel(logging.WARNING)
+    logs.configure("text")
     try:
         return tyro.extras.subcommand_cli_from_dict(
             {
                 "serve": serve,
+                "token": token,
                 "embed": embed,
                 "classify": classify,
                 "index": index,
@@ -280,6 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "evaluate": evaluate,
                 "watch": watch,
                 "collections": collections,
+                "bench": bench,
             },
             prog="imp-eval",
             description=__doc__,
@@ -305,6 +248,10 @@ def _where(conditions: Sequence[str]) -> dict[str, Value] | None:
             value = text
         fields[name] = value if isinstance(value, bool | int | float | str) else text
     return fields or None
+
+
+def _connect(address: str) -> Client:
+    return Client(address, options=Options.from_environment(os.environ))
 
 
 def _check_no_file(flag: str, values: Sequence[str]) -> None:

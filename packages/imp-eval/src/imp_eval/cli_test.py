@@ -1,6 +1,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from imp_eval.cli import main
-from imp_eval.client import Client
+from imp_eval.client import Client, read_file
 from imp_eval.conftest import png, wav
 
 
@@ -57,6 +58,34 @@ def test_index_search_classify_embed(address, folder, capsys, tmp_path) -> None:
         assert arrays["ids"].tolist() == ["a", "a"]
 
 
+def test_a_folder_is_streamed(address, folder, capsys, tmp_path) -> None:
+    out, at = tmp_path / "vectors.npz", ["--target", "text", "--address", address]
+    assert main(["embed", str(folder), "--out", str(out), *at]) == 0
+    with np.load(out) as arrays:
+        ids = arrays["ids"].tolist()
+        assert ids == [str(path) for path in sorted(folder.rglob("*.png"))]
+        with Client(address) as client:
+            want = client.embed([read_file(path) for path in ids], "text")
+        assert arrays["vectors"].tobytes() == np.stack(want).tobytes()
+    broken = folder / "broken.png"
+    broken.write_bytes(b"?")
+    capsys.readouterr()
+    assert main(["embed", str(folder), *at]) == 2
+    told, complaints = capsys.readouterr()
+    assert len(told.splitlines()) == 3
+    assert f"imp-eval: {broken}: not a readable image" in complaints
+
+
+@pytest.mark.parametrize(
+    "how", [["--callers", "2"], ["--rate", "30"], ["--stream", "--callers", "1"]]
+)
+def test_bench_prints_what_callers_met(address, capsys, how) -> None:
+    command = ["bench", "--text", "a", "b", "--target", "image", "--seconds", "0.4", *how]
+    assert main([*command, "--address", address]) == 0
+    pattern = r"[\d,.]+ items/s, \d+ calls: p50 [\d.]+ ms, p95 [\d.]+ ms, p99 [\d.]+ ms\n"
+    assert re.fullmatch(pattern, capsys.readouterr().out)
+
+
 def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp_path) -> None:
     at = ["--address", address]
     broken, empty = tmp_path / "broken.png", tmp_path / "empty"
@@ -74,6 +103,9 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp
         (["embed", str(broken), "--modality", "smell", *at], "'smell' is unknown"),
         (["embed", str(broken), "--out", "gone/x.npz", *at], "gone is no folder"),
         (["embed", *at], "nothing to do; give files"),
+        (["serve", "--bundle", str(empty), "--tls-cert", "x"], "needs both --tls-cert and"),
+        (["bench", *at], "nothing to embed"),
+        (["token", "a b"], "must be one word"),
         (["search", "x", "--collection", "none", *at], "no collection 'none'"),
         (["search", "--collection", "none", *at], "give either words or --file"),
         (["search", "x", "--collection", "x", "--where", "y", *at], "'y' must be FIELD=VALUE"),

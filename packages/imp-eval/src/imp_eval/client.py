@@ -1,92 +1,40 @@
 """A synchronous client of the service. Thread-safe."""
 
-import dataclasses
+import collections
 import itertools
-import pathlib
-import random
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
 
-from imp_eval import filters
+from imp_eval import calls
+from imp_eval.calls import DEFAULT_ADDRESS, Call, Options, Pages, Where
 from imp_eval.filters import Value
+from imp_eval.inputs import Input, ItemFailure, media, modality_of, read_file, text
+from imp_eval.retries import Attempts, ServiceError
+from imp_eval.tls import ClientTls
 from imp_eval.vector_store import Hit
-from imp_proto.v1 import embedding_pb2, embedding_pb2_grpc, retrieval_pb2, retrieval_pb2_grpc
+from imp_proto.v1 import embedding_pb2, retrieval_pb2
 
-DEFAULT_ADDRESS = "127.0.0.1:50051"
-_SUFFIXES: dict[str, frozenset[str]] = {
-    "image": frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"]),
-    "video": frozenset([".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg"]),
-    "audio": frozenset([".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"]),
-    "text": frozenset([".txt"]),
-}
-# Calls that the server refused or never saw.
-_RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-
-_PAGE = 1000
-
-Input: TypeAlias = embedding_pb2.Input
-# Fields and the values that they must have, or a filter of retrieval.proto.
-Where: TypeAlias = Mapping[str, Value] | retrieval_pb2.Filter
-
-
-class ServiceError(RuntimeError):
-    """A call that failed; `code` is gRPC's name for it, such as NOT_FOUND."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ItemFailure:
-    """What stands in a list of results for an input that has none."""
-
-    message: str
-
-
-def text(value: str) -> Input:
-    return Input(text=value)
-
-
-def media(modality: str, data: bytes) -> Input:
-    """An encoded file's bytes as an input."""
-    value = Input()
-    setattr(value, modality, data)
-    return value
-
-
-def modality_of(path: pathlib.Path) -> str:
-    """By the file's suffix. Raises ValueError for one that says nothing."""
-    for modality, suffixes in _SUFFIXES.items():
-        if path.suffix.lower() in suffixes:
-            return modality
-    raise ValueError(
-        f"{path}: {path.suffix or 'no suffix'} tells no modality; give it with --modality"
-    )
-
-
-def read_file(path: str | pathlib.Path, modality: str | None = None) -> Input:
-    """A file as an input; `modality` "audio" takes the sound track of a video file.
-
-    Raises FileNotFoundError, and ValueError for a modality that can't be told or is unknown.
-    """
-    path = pathlib.Path(path)
-    kind = modality or modality_of(path)
-    if kind not in _SUFFIXES:
-        raise ValueError(f"modality {kind!r} is unknown; one of {', '.join(_SUFFIXES)}")
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    if kind == "text":
-        try:
-            return Input(text=path.read_text("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not UTF-8 text ({error.reason})") from error
-    return media(kind, path.read_bytes())
+__all__ = [
+    "DEFAULT_ADDRESS",
+    "Client",
+    "ClientTls",
+    "Input",
+    "ItemFailure",
+    "Options",
+    "ServiceError",
+    "Where",
+    "media",
+    "modality_of",
+    "read_file",
+    "text",
+]
+T = TypeVar("T")
 
 
 class Client:
@@ -99,32 +47,30 @@ class Client:
         timeout: float = 60.0,
         connect_timeout: float = 5.0,
         attempts: int = 5,
+        options: Options | None = None,
     ) -> None:
         """Connects. Raises ConnectionError, in one line, when nothing answers in `connect_timeout`.
 
         `timeout` in seconds bounds one call with all its attempts; only a server that is away or
-        overloaded is asked again, after growing pauses.
+        overloaded is asked again, after growing pauses. A stream has no timeout.
         """
         self._timeout, self._attempts = timeout, attempts
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.enable_retries", 0),
-            ],
-        )
+        self._options = options or Options()
+        tls, settings = self._options.tls, calls.CHANNEL_OPTIONS
+        if tls is None:
+            self._channel = grpc.insecure_channel(
+                address, settings, compression=self._options.compression
+            )
+        else:
+            self._channel = grpc.secure_channel(
+                address, tls.credentials(), settings, compression=self._options.compression
+            )
         try:
             grpc.channel_ready_future(self._channel).result(timeout=connect_timeout)
         except grpc.FutureTimeoutError as error:
             self._channel.close()
-            raise ConnectionError(
-                f"no server answers at {address}; start one with `imp-eval serve --bundle DIR`, "
-                "or give its --address HOST:PORT"
-            ) from error
-        self._embedding = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)
-        self._classification = embedding_pb2_grpc.ClassificationServiceStub(self._channel)
-        self._retrieval = retrieval_pb2_grpc.RetrievalServiceStub(self._channel)
+            raise ConnectionError(nobody_at(address, tls)) from error
+        self._methods = calls.methods(self._channel)
 
     def __enter__(self) -> "Client":
         return self
@@ -142,38 +88,96 @@ class Client:
 
     def model(self) -> embedding_pb2.GetModelResponse:
         """What the server embeds, how, and within which limits."""
-        return self._call(self._embedding.GetModel, embedding_pb2.GetModelRequest())
+        return self._send(calls.model())
 
     def embed(self, inputs: Sequence[Input], target: str = "") -> list[np.ndarray | ItemFailure]:
         """float32 [k] for each, for comparison with modality `target`, or why there is none."""
-        items = [embedding_pb2.EmbedItem(input=value, target=target) for value in inputs]
-        response = self._call(self._embedding.Embed, embedding_pb2.EmbedRequest(items=items))
-        return [
-            ItemFailure(message=result.error.message)
-            if result.HasField("error")
-            else np.array(result.embedding.values, np.float32)
-            for result in response.results
-        ]
+        return self._send(calls.embed(inputs, target))
+
+    def embed_stream(
+        self, inputs: Iterable[Input], target: str = ""
+    ) -> Iterator[np.ndarray | ItemFailure]:
+        """The same for any number, in order, as they come; neither side holds more than a few.
+
+        Where a server goes away, the stream goes on with the next from what has no answer.
+        """
+        requests = calls.stream_requests(inputs, target)
+        unanswered: collections.deque[embedding_pb2.EmbedRequest] = collections.deque()
+        attempts = Attempts(None, self._attempts)
+        # gRPC reads requests in a thread of its own, which may outlive its call: one reads at a
+        # time, and what it read when its call had ended is left for the next.
+        reading, changed = threading.Lock(), threading.Condition()
+        left: collections.deque[embedding_pb2.EmbedRequest] = collections.deque()
+        ended: set[int] = set()
+        broken: list[BaseException] = []
+        number = 0
+
+        def outgoing(again: Sequence[Any], own: int) -> Iterator[Any]:
+            yield from again
+            while True:
+                with reading:
+                    with changed:
+                        changed.wait_for(
+                            lambda: len(unanswered) < calls.STREAM_AHEAD or own in ended
+                        )
+                        if own in ended:
+                            return
+                    try:
+                        request = left.popleft() if left else next(requests, None)
+                    except BaseException as error:
+                        broken.append(error)  # gRPC would tell only that there was one
+                        raise
+                    if request is None:
+                        return
+                    with changed:
+                        if own in ended:
+                            left.append(request)
+                            return
+                        unanswered.append(request)
+                yield request
+
+        while True:
+            stream = self._methods["EmbedStream"](
+                outgoing(list(unanswered), number), metadata=self._options.metadata
+            )
+            try:
+                for response in stream:
+                    with changed:
+                        unanswered.popleft()
+                        changed.notify_all()
+                    attempts.progressed()
+                    yield from calls.vectors(response)
+                return
+            except grpc.RpcError as error:
+                if broken:
+                    raise broken[0] from None
+                pause = attempts.pause(error)
+            finally:
+                stream.cancel()
+                with changed:
+                    ended.add(number)
+                    changed.notify_all()
+            number += 1
+            time.sleep(pause)
 
     def classify(
         self,
         inputs: Sequence[Input],
-        class_names: Sequence[str],
+        class_names: Sequence[str] = (),
         *,
+        classifier: str = "",
         templates: Sequence[str] = (),
         top_k: int = 5,
     ) -> list[list[tuple[str, float]] | ItemFailure]:
-        """(class name, probability) for each, best first, or why there is none."""
-        request = embedding_pb2.ClassifyRequest(
-            inputs=inputs, class_names=class_names, templates=templates, top_k=top_k
+        """(class name, probability) for each, best first, or why there is none.
+
+        By class names, or by a classifier that lies in the bundle.
+        """
+        return self._send(
+            calls.classify(
+                inputs, class_names, classifier=classifier, templates=templates, top_k=top_k
+            )
         )
-        response = self._call(self._classification.Classify, request)
-        return [
-            ItemFailure(message=result.error.message)
-            if result.HasField("error")
-            else [(c.class_name, c.probability) for c in result.classes.classes]
-            for result in response.results
-        ]
 
     def create_collection(
         self, name: str, modality: str, query_modality: str = "text", *, exist_ok: bool = False
@@ -182,11 +186,8 @@ class Client:
 
         With `exist_ok`, one of that name that is the same in both is kept, with what it holds.
         """
-        request = retrieval_pb2.CreateCollectionRequest(
-            name=name, modality=modality, query_modality=query_modality
-        )
         try:
-            self._call(self._retrieval.CreateCollection, request)
+            self._send(calls.create_collection(name, modality, query_modality))
         except ServiceError as error:
             if not exist_ok or error.code != "ALREADY_EXISTS":
                 raise
@@ -196,11 +197,10 @@ class Client:
                 raise
 
     def collections(self) -> list[retrieval_pb2.Collection]:
-        request = retrieval_pb2.ListCollectionsRequest()
-        return list(self._pages(self._retrieval.ListCollections, request, "collections"))
+        return list(self._pages(calls.collections()))
 
     def drop_collection(self, name: str) -> None:
-        self._call(self._retrieval.DropCollection, retrieval_pb2.DropCollectionRequest(name=name))
+        self._send(calls.drop_collection(name))
 
     def upsert(
         self,
@@ -209,28 +209,15 @@ class Client:
         metadata: Mapping[str, Mapping[str, Value]] | None = None,
     ) -> dict[str, ItemFailure]:
         """Stores id -> input or vector; returns the ids that could not be, and why."""
-        request = retrieval_pb2.UpsertRequest(collection=collection)
-        for key, value in items.items():
-            item = request.items.add(id=key)
-            for name, field in (metadata or {}).get(key, {}).items():
-                item.metadata[name].CopyFrom(filters.to_value(field))
-            _set_content(item, value)
-        response = self._call(self._retrieval.Upsert, request)
-        return {
-            result.id: ItemFailure(message=result.error.message)
-            for result in response.results
-            if result.HasField("error")
-        }
+        return self._send(calls.upsert(collection, items, metadata))
 
     def delete(self, collection: str, ids: Sequence[str]) -> int:
         """How many of them were there."""
-        request = retrieval_pb2.DeleteRequest(collection=collection, ids=ids)
-        return self._call(self._retrieval.Delete, request).num_deleted
+        return self._send(calls.delete(collection, ids))
 
     def delete_where(self, collection: str, where: Where) -> int:
         """How many there were."""
-        request = retrieval_pb2.DeleteRequest(collection=collection, filter=_filter(where))
-        return self._call(self._retrieval.Delete, request).num_deleted
+        return self._send(calls.delete_where(collection, where))
 
     def search(
         self,
@@ -242,71 +229,40 @@ class Client:
         exact: bool = False,
     ) -> list[Hit]:
         """The k best, best first; `exact` does without a large collection's approximate index."""
-        request = retrieval_pb2.SearchRequest(
-            collection=collection, k=min(k, _PAGE), filter=_filter(where), exact=exact
-        )
-        _set_content(request, query)
-        found = itertools.islice(self._pages(self._retrieval.Search, request, "hits"), k)
-        return [Hit(id=hit.id, score=hit.score, metadata=_metadata(hit)) for hit in found]
+        found = self._pages(calls.search(collection, query, k, where, exact))
+        return list(itertools.islice(found, k))
 
     def items(
         self, collection: str, where: Where | None = None
     ) -> Iterator[tuple[str, dict[str, Value]]]:
         """(id, metadata) of all items, or of those that `where` chooses, fetched page by page."""
-        request = retrieval_pb2.ListItemsRequest(
-            collection=collection, filter=_filter(where), page_size=_PAGE
-        )
-        for item in self._pages(self._retrieval.ListItems, request, "items"):
-            yield item.id, _metadata(item)
+        return self._pages(calls.items(collection, where))
 
-    def _pages(self, method: Any, request: Any, field: str) -> Iterator[Any]:
+    def _pages(self, pages: Pages[T]) -> Iterator[T]:
+        token = ""
         while True:
-            response = self._call(method, request)
-            yield from getattr(response, field)
-            if not response.next_page_token:
+            found, token = self._send(pages.page(token))
+            yield from found
+            if not token:
                 return
-            request.page_token = response.next_page_token
+
+    def _send(self, call: Call[T]) -> T:
+        return call.parse(self._call(self._methods[call.method], call.request))
 
     def _call(self, method: Any, request: Any) -> Any:
-        end = time.monotonic() + self._timeout
-        for attempt in range(1, self._attempts + 1):
+        attempts = Attempts(self._timeout, self._attempts)
+        while True:
             try:
-                return method(request, timeout=max(0.0, end - time.monotonic()))
+                return method(request, timeout=attempts.left, metadata=self._options.metadata)
             except grpc.RpcError as error:
-                pause = _pause(error, attempt)
-                last = attempt == self._attempts or time.monotonic() + pause >= end
-                if last or error.code() not in _RETRIED:
-                    raise ServiceError(error.code().name, _details(error)) from error
+                pause = attempts.pause(error)
             time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
 
 
-def _pause(error: grpc.RpcError, attempt: int) -> float:
-    """Seconds: the server's word if it gave one, else 0.1, 0.2, 0.4..., each +-50 %."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-retry-pushback-ms":
-            return int(value) / 1000
-    return 0.1 * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
-
-
-def _details(error: grpc.RpcError) -> str:
-    details = " ".join((error.details() or "").split())
-    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-        return f"what answers there is no IMP service ({details})"
-    return details or error.code().name
-
-
-def _set_content(message: Any, value: Input | np.ndarray) -> None:
-    if isinstance(value, np.ndarray):
-        message.vector.values.extend(value.tolist())
-    else:
-        message.input.CopyFrom(value)
-
-
-def _filter(where: Where | None) -> retrieval_pb2.Filter | None:
-    return filters.where(where) if isinstance(where, Mapping) else where
-
-
-def _metadata(message: Any) -> dict[str, Value]:
-    fields = message.metadata.items()
-    return {name: getattr(value, value.WhichOneof("kind")) for name, value in fields}
+def nobody_at(address: str, tls: ClientTls | None) -> str:
+    """What to say where nothing answers."""
+    how = "" if tls is None else " in TLS, or its certificate is not trusted"
+    return (
+        f"no server answers at {address}{how}; start one with `imp-eval serve --bundle DIR`, "
+        "or give its --address HOST:PORT"
+    )

@@ -19,11 +19,14 @@ from imp_data.views import AudioView, ImageView, TextView, VideoView, View, to_j
 from imp_eval.client import Client, Input, ServiceError, text
 from imp_eval.client import media as media_input
 from imp_eval.inference import Encoder, use_compilation_cache
-from imp_eval.server import ServerConfig, serve
+from imp_eval.server import Ready, ServerConfig, serve
 from imp_model import bundle
 from imp_model.config import ModelConfig
 from imp_model.model import Model
 
+# Beside the view's own: a short text goes another way than a long one.
+TEXT_LENGTHS = (4,)
+COLOURS = ("red", "green", "blue")
 PAIRS = (("image", "text"), ("video", "text"), ("audio", "video"))
 VIEWS: dict[str, View] = {
     "image": ImageView(size=32),
@@ -50,9 +53,9 @@ def save_bundle(path: pathlib.Path, seed: int) -> pathlib.Path:
     tokenizer = Tokenizer.train(words, path.parent / f"{path.name}.model", 300)
     bundle.save(
         path,
-        Model.create(CONFIG, pairs=PAIRS, seed=seed),
+        Model.create(CONFIG, pairs=PAIRS, classifiers={"colours": len(COLOURS)}, seed=seed),
         pairs=PAIRS,
-        classifiers={},
+        classifiers={"colours": COLOURS},
         views={name: to_json(view) for name, view in VIEWS.items()},
         tokenizer=tokenizer.model,
         metadata={"experiment": "tiny", "step": 3},
@@ -75,24 +78,35 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def encoder(bundle_path: pathlib.Path, cache: pathlib.Path) -> Encoder:
-    made = Encoder(bundle.load(bundle_path), batch_size=8)
+    made = Encoder(bundle.load(bundle_path), batch_size=8, text_lengths=TEXT_LENGTHS)
     made.compile()
     return made
 
 
+class Running(str):
+    """A server's address, and what a test may do to it."""
+
+    where: Ready
+    reload: Callable[[], None]
+
+
 @contextlib.contextmanager
-def running(bundle_path: pathlib.Path, config: ServerConfig) -> Iterator[str]:
+def running(
+    bundle_path: pathlib.Path | dict[str, pathlib.Path], config: ServerConfig
+) -> Iterator[Running]:
     """A server in a thread of this process; gives its address."""
-    ready: queue.Queue[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+    ready: queue.Queue[tuple[Running, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
 
     async def run() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        await serve(
-            bundle_path,
-            config,
-            stop=stop,
-            ready=lambda host, port: ready.put((f"{host}:{port}", loop, stop)),
-        )
+        stop, reload, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+        def tell(where: Ready) -> None:
+            address = Running(f"{where.host}:{where.port}")
+            address.where = where
+            address.reload = lambda: loop.call_soon_threadsafe(reload.set)
+            ready.put((address, loop, stop))
+
+        await serve(bundle_path, config, stop=stop, reload=reload, ready=tell)
 
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
@@ -106,12 +120,14 @@ def running(bundle_path: pathlib.Path, config: ServerConfig) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def address(bundle_path: pathlib.Path, cache: pathlib.Path, request: pytest.FixtureRequest) -> str:
+def address(
+    bundle_path: pathlib.Path, cache: pathlib.Path, request: pytest.FixtureRequest
+) -> Running:
     """A server with collections in memory."""
     stack = contextlib.ExitStack()
     # Not by yield: pytest doesn't see that a type-checked generator is one.
     request.addfinalizer(stack.close)  # noqa: PT021
-    config = ServerConfig(port=0, batch_size=8, compilation_cache=cache)
+    config = ServerConfig(port=0, batch_size=8, text_lengths=TEXT_LENGTHS, compilation_cache=cache)
     return stack.enter_context(running(bundle_path, config))
 
 

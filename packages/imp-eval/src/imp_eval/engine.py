@@ -1,21 +1,24 @@
-"""Engine: inputs to embeddings and zero-shot classifiers, for all the services of one server."""
+"""Engine: inputs to embeddings and class probabilities, for all the services, by one model."""
 
 import asyncio
 import collections
-import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import numpy as np
 
 from imp_data.media.text import clean
 from imp_eval import prompts, zero_shot
 from imp_eval.batcher import Batcher
+from imp_eval.decoding import Decoders
+from imp_eval.fields import FieldError, check_count
 from imp_eval.inference import Encoder, Pair
+from imp_eval.metrics import Metrics
 from imp_eval.preprocess import SERVICE_LIMITS, Preprocessor
 
-T = TypeVar("T")
+# Characters that are tokenized at once; more are, in a thread.
+_TOKENIZED_AT_ONCE = 4_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,10 +33,7 @@ class RequestLimits:
 
     def check_count(self, count: int, what: str, maximum: int) -> None:
         """Raises ValueError unless 1 <= count <= maximum."""
-        if count < 1:
-            raise ValueError(f"the request holds no {what}; give at least one")
-        if count > maximum:
-            raise ValueError(f"{count} {what} are over the limit of {maximum}; send fewer")
+        check_count(what.replace(" ", "_"), count, what, maximum)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,10 @@ class Query:
     target: str
 
 
+# A prepared array -> what the encoder makes of it.
+_Run = Callable[[np.ndarray], Awaitable[np.ndarray]]
+
+
 class Engine:
     """`embed` and `classify`; errors of single items are returned in their place as ValueErrors."""
 
@@ -54,8 +58,9 @@ class Engine:
         preprocessor: Preprocessor,
         batcher: Batcher,
         *,
-        decoders: concurrent.futures.Executor,
+        decoders: Decoders,
         limits: RequestLimits,
+        metrics: Metrics,
         max_classifiers: int = 32,
     ) -> None:
         self.encoder = encoder
@@ -63,6 +68,7 @@ class Engine:
         self._preprocessor = preprocessor
         self._batcher = batcher
         self._decoders = decoders
+        self._metrics = metrics
         self._classifiers: collections.OrderedDict[object, asyncio.Task[np.ndarray]] = (
             collections.OrderedDict()
         )
@@ -83,30 +89,42 @@ class Engine:
         return source, target
 
     async def embed(
-        self, queries: Sequence[Query], *, deadline: float | None = None
+        self, queries: Sequence[Query], *, deadline: float | None = None, wait: bool = False
     ) -> list[np.ndarray | ValueError]:
         """float32 [k] each, or what is wrong with that one. `deadline` on the event loop's clock.
 
-        Raises OverloadedError, TimeoutError, ComputeError for the request as a whole.
+        Raises OverloadedError, or with `wait` waits for room; TimeoutError, ComputeError for the
+        request as a whole.
         """
-        with self._batcher.admit(len(queries)):
-            texts = [q.content for q in queries if isinstance(q.content, str)]
-            known = texts and "text" in self.encoder.views
-            tokens = self._spawn(self._preprocessor.texts, texts) if known else None
-            place = iter(range(len(texts)))
-            results = await asyncio.gather(
-                *(
-                    self._embed_text(q, tokens, next(place), deadline)
-                    if isinstance(q.content, str)
-                    else self._embed_media(q, deadline)
-                    for q in queries
-                ),
-                return_exceptions=True,
+
+        def runs(query: Query) -> _Run:
+            pair = self.pair(query.modality, query.target)
+            return lambda array: self._batcher.embed(array, pair, deadline=deadline)
+
+        return await self._each(queries, runs, deadline, wait)
+
+    async def classify_by(
+        self, queries: Sequence[Query], classifier: str, *, deadline: float | None = None
+    ) -> list[np.ndarray | ValueError]:
+        """The bundle's own classifier: probabilities float32 [y] each, or what is wrong with that
+        one. Raises FieldError for a classifier that isn't there, and what `embed` raises."""
+        labels = self.encoder.classifiers
+        if classifier not in labels:
+            known = ", ".join(sorted(labels)) or "none; give class names"
+            raise FieldError(
+                "classifier", f"no classifier {classifier[:80]!r} in this model; it has {known}"
             )
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, ValueError):
-                raise result
-        return results  # type: ignore[return-value]
+
+        def runs(query: Query) -> _Run:
+            return lambda array: self._batcher.classify(
+                array, query.modality, classifier, deadline=deadline
+            )
+
+        logits = await self._each(queries, runs, deadline, False)
+        return [
+            row if isinstance(row, ValueError) else zero_shot.probabilities(row[None], 1.0)[0]
+            for row in logits
+        ]
 
     async def classify(
         self,
@@ -139,10 +157,13 @@ class Engine:
             try:
                 names.append(clean(name))
             except ValueError as error:
-                raise ValueError(f"class name {place}: {error}") from error
+                field = f"class_names[{place}]"
+                raise FieldError(field, f"class name {place}: {error}") from error
         if len(set(names)) < len(names):
             twice = next(name for name, n in collections.Counter(names).items() if n > 1)
-            raise ValueError(f"class name {twice[:80]!r} occurs more than once")
+            place = len(names) - 1 - names[::-1].index(twice)
+            message = f"class name {twice[:80]!r} occurs more than once"
+            raise FieldError(f"class_names[{place}]", message)
         return tuple(names)
 
     async def _classifier(
@@ -151,7 +172,10 @@ class Engine:
         """float32 [y, k], made once however many callers wait for it."""
         key = (modality, names, templates)
         if key not in self._classifiers:
-            filled = prompts.fill(templates or prompts.TEMPLATES[modality], names)
+            try:
+                filled = prompts.fill(templates or prompts.TEMPLATES[modality], names)
+            except ValueError as error:
+                raise FieldError("templates", str(error)) from error
             self.limits.check_count(
                 len(filled) * len(filled[0]), "prompts", self.limits.max_prompts
             )
@@ -183,24 +207,81 @@ class Engine:
         if failed and self._classifiers.get(key) is task:
             del self._classifiers[key]
 
-    async def _embed_text(
+    async def close(self) -> None:
+        """Answers what is queued; nothing may come after."""
+        await self._batcher.close()
+
+    @property
+    def pending(self) -> Mapping[str, int]:
+        """Items accepted and not yet answered, by modality."""
+        return self._batcher.pending
+
+    async def _each(
+        self,
+        queries: Sequence[Query],
+        runs: Callable[[Query], _Run],
+        deadline: float | None,
+        wait: bool,
+    ) -> list[np.ndarray | ValueError]:
+        counts = collections.Counter(query.modality for query in queries)
+        room = await self._batcher.room(counts) if wait else self._batcher.admit(counts)
+        with room:
+            texts = [query.content for query in queries if isinstance(query.content, str)]
+            tokens = iter(await self._tokens(texts))
+            each = [
+                self._one(
+                    query, runs, next(tokens) if isinstance(query.content, str) else None, deadline
+                )
+                for query in queries
+            ]
+            # Most calls hold one item, which needs no task of its own.
+            if len(each) == 1:
+                return [await each[0]]
+            # All of them end before their room is given back.
+            results = await asyncio.gather(*each, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, ValueError):
+                raise result
+        return results  # type: ignore[return-value]
+
+    async def _one(
         self,
         query: Query,
-        tokens: asyncio.Future[list[np.ndarray | ValueError]] | None,
-        place: int,
+        runs: Callable[[Query], _Run],
+        tokens: np.ndarray | ValueError | None,
         deadline: float | None,
-    ) -> np.ndarray:
-        pair = self.pair("text", query.target)
-        assert tokens is not None
-        array = (await tokens)[place]
-        if isinstance(array, ValueError):
-            raise array
-        return await self._batcher.embed(array, pair, deadline=deadline)
+    ) -> np.ndarray | ValueError:
+        outcome = "failed"
+        try:
+            view = self._preprocessor.view(query.modality)
+            run = runs(query)
+            if isinstance(tokens, ValueError):
+                raise tokens
+            if tokens is None:
+                assert isinstance(query.content, bytes)
+                tokens = await self._decoders.decode(view, query.content, deadline=deadline)
+            result = await run(tokens)
+            outcome = "good"
+            return result
+        except ValueError as error:
+            outcome = "bad"
+            return error
+        finally:
+            self._metrics.item(query.modality, outcome)
 
-    async def _embed_media(self, query: Query, deadline: float | None) -> np.ndarray:
-        pair = self.pair(query.modality, query.target)
-        array = await self._spawn(self._preprocessor.media, query.modality, query.content)
-        return await self._batcher.embed(array, pair, deadline=deadline)
-
-    def _spawn(self, function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
+    async def _tokens(self, texts: Sequence[str]) -> list[np.ndarray | ValueError]:
+        if not texts:
+            return []
+        try:
+            self._preprocessor.view("text")
+        except ValueError as error:
+            return [error] * len(texts)
+        began = time.monotonic()
+        if sum(map(len, texts)) <= _TOKENIZED_AT_ONCE:
+            tokens = self._preprocessor.texts(texts)
+        else:
+            tokens = await asyncio.to_thread(self._preprocessor.texts, texts)
+        each = (time.monotonic() - began) / len(texts)
+        for _ in texts:
+            self._metrics.stage("tokenize", "text", each)
+        return tokens

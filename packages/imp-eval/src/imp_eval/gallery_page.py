@@ -17,6 +17,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from imp_eval.batcher import OverloadedError
+from imp_eval.models import Models
 from imp_eval.retrieval_service import RetrievalServicer, StaleCollectionError
 from imp_eval.service import ClassificationServicer
 from imp_eval.vector_store import NotFoundError
@@ -55,16 +56,18 @@ class Gallery:
 
     def __init__(
         self,
+        models: Models,
         retrieval: RetrievalServicer,
         classification: ClassificationServicer,
         *,
         files: pathlib.Path | None,
         max_bytes: int,
     ) -> None:
+        self._models = models
         self._retrieval = retrieval
         self._classification = classification
         self._files = None if files is None else files.resolve(strict=True)
-        self.app = web.Application(middlewares=[_guard], client_max_size=max_bytes)
+        self.app = web.Application(middlewares=[_guard, self._leased], client_max_size=max_bytes)
         self.app.add_routes(
             [
                 web.get("/", _asset("index.html", "text/html")),
@@ -76,6 +79,16 @@ class Gallery:
                 web.get("/files/{collection}/{id:.+}", self._file),
             ]
         )
+
+    @web.middleware
+    async def _leased(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """With the server's first model, as it is when the request comes."""
+        with self._models.lease(None):
+            return await handler(request)
 
     async def _collections(self, request: web.Request) -> web.Response:
         listing = retrieval_pb2.ListCollectionsRequest(page_size=1000)

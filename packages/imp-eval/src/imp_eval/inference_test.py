@@ -45,6 +45,30 @@ def test_embeddings_agree_with_the_model_itself(encoder, bundle_path) -> None:
         assert encoder.logit_scale(pair) == pytest.approx(float(model.logit_scale(pair)))
 
 
+def test_a_text_goes_through_the_shortest_length_that_holds_it(bundle_path, cache) -> None:
+    """Whatever it came with, to the bit; and every length computes the same function."""
+    loaded = bundle.load(bundle_path)
+    several = Encoder(loaded, batch_size=4, text_lengths=(4, 8, 512))
+    assert several.text_lengths == (4, 8, 12)
+    one = Encoder(loaded, batch_size=4, text_lengths=())
+    assert one.text_lengths == (12,)
+    rng = np.random.default_rng(0)
+    texts = np.zeros((24, 12), np.int32)
+    for number, row in enumerate(texts):
+        row[: 1 + number % 12] = rng.integers(1, 270, 1 + number % 12)
+    pair = ("text", "image")
+    got = several.embed("text", texts, pair)
+    np.testing.assert_allclose(got, one.embed("text", texts, pair), atol=2e-5)
+    for row, want in zip(texts, got, strict=True):
+        cut = several.cut("text", row)
+        assert len(cut) == min(n for n in (4, 8, 12) if n >= (row != 0).sum())
+        assert several.embed("text", cut[None], pair)[0].tobytes() == want.tobytes()
+    shuffled = rng.permutation(24)
+    assert several.embed("text", texts[shuffled], pair).tobytes() == got[shuffled].tobytes()
+    with pytest.raises(ValueError, match="text length 0 must be at least 1"):
+        Encoder(loaded, text_lengths=(0,))
+
+
 def test_any_number_of_rows(encoder) -> None:
     view, pair = encoder.views["image"], ("image", "text")
     many = inputs(view, 17)

@@ -7,18 +7,23 @@ from typing import Any, TypeAlias
 import grpc
 import numpy as np
 
+from imp_eval import tokens
+from imp_eval.decoding import DecoderError
 from imp_eval.engine import Engine, Query
+from imp_eval.fields import FieldError
 from imp_proto.v1 import embedding_pb2
 
 # grpc.aio.ServicerContext in spirit; what grpc passes is no instance of it.
 Context: TypeAlias = Any
 _INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+_INTERNAL = grpc.StatusCode.INTERNAL.value[0]
 
 
 async def embed(
     engine: Engine, queries: Sequence[Query | ValueError], context: Context
 ) -> list[np.ndarray | ValueError]:
     """An embedding for each query, or its error; a query that is an error already stays it."""
+    tokens.charge(len(queries))
     good = [query for query in queries if isinstance(query, Query)]
     results = iter(await engine.embed(good, deadline=deadline_of(context)) if good else ())
     return [next(results) if isinstance(query, Query) else query for query in queries]
@@ -39,11 +44,12 @@ def query_of(value: embedding_pb2.Input, target: str) -> Query | ValueError:
 
 
 def count_or_default(given: int, default: int, maximum: int, name: str) -> int:
-    """The field `name` as given, or its default where it is 0. ValueError above the maximum."""
+    """The field `name` as given, or its default where it is 0. FieldError above the maximum."""
     if given > maximum:
-        raise ValueError(f"{name} {given} is over the limit of {maximum}")
+        raise FieldError(name, f"{name} {given} is over the limit of {maximum}")
     return given or default
 
 
 def item_error(error: ValueError) -> embedding_pb2.ItemError:
-    return embedding_pb2.ItemError(code=_INVALID_ARGUMENT, message=str(error))
+    code = _INTERNAL if isinstance(error, DecoderError) else _INVALID_ARGUMENT
+    return embedding_pb2.ItemError(code=code, message=" ".join(str(error).split()))

@@ -35,11 +35,11 @@ class Preprocessor:
 
     def media(self, modality: str, data: bytes) -> np.ndarray:
         """One encoded file -> an array of the modality's view. Raises MediaError."""
-        return media.load(data, self._view(modality), limits=self._limits)
+        return media.load(data, self.view(modality), limits=self._limits)
 
     def texts(self, texts: Sequence[str]) -> list[np.ndarray | ValueError]:
         """int32 [length] each, or what is wrong with it."""
-        view = self._view("text")
+        view = self.view("text")
         assert isinstance(view, TextView)
         assert self._tokenizer is not None
         out: list[np.ndarray | ValueError] = []
@@ -51,7 +51,8 @@ class Preprocessor:
                 out.append(error)
         return out
 
-    def _view(self, modality: str) -> View:
+    def view(self, modality: str) -> View:
+        """How the model sees a modality. Raises ValueError for one that it lacks."""
         if modality not in self._views:
             raise ValueError(
                 f"this model has no {modality}; it knows {', '.join(sorted(self._views))}"

@@ -35,6 +35,24 @@ def files_of(folder: pathlib.Path, modality: str | None) -> tuple[list[pathlib.P
     return files, modality or kinds.most_common(1)[0][0]
 
 
+def expanded(paths: Sequence[pathlib.Path], modality: str | None) -> list[pathlib.Path]:
+    """The paths with each folder replaced by its media files.
+
+    Raises FileNotFoundError, and ValueError for a file or folder whose modality can't be told.
+    """
+    found: list[pathlib.Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += files_of(path, modality)[0]
+            continue
+        if modality is None:
+            clients.modality_of(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no file {path}")
+        found.append(path)
+    return found
+
+
 def batches(
     files: Sequence[pathlib.Path],
     modality: str | None,

@@ -10,6 +10,7 @@ from imp_eval import filters, pages
 from imp_eval.engine import Engine, Query
 from imp_eval.filters import Value
 from imp_eval.messages import Context, count_or_default, embed, item_error, query_of
+from imp_eval.models import current_engine
 from imp_eval.pages import Pager
 from imp_eval.vector_store import (
     Collection,
@@ -34,9 +35,12 @@ class StaleCollectionError(RuntimeError):
 class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     """See retrieval.proto."""
 
-    def __init__(self, engine: Engine, store: VectorStore) -> None:
-        self._engine = engine
+    def __init__(self, store: VectorStore) -> None:
         self._store = store
+
+    @property
+    def _engine(self) -> Engine:
+        return current_engine()
 
     async def CreateCollection(  # noqa: N802
         self, request: retrieval_pb2.CreateCollectionRequest, context: Context

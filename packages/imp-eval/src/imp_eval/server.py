@@ -1,44 +1,47 @@
-"""The server: one process, one event loop, the bundle's services on one port."""
+"""The server: one process, one event loop, the bundles' services on one port."""
 
 import asyncio
-import concurrent.futures
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import pathlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import grpc
+import prometheus_client
+from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from imp_eval.batcher import Batcher, ComputeError, OverloadedError
+from imp_eval import tracing
+from imp_eval.batcher import Batcher
+from imp_eval.decoding import DecodeLimits, Decoders
 from imp_eval.engine import Engine, RequestLimits
-from imp_eval.inference import Encoder, use_compilation_cache
-from imp_eval.messages import Context
+from imp_eval.inference import TEXT_LENGTHS, Encoder, use_compilation_cache
+from imp_eval.interceptor import CallInterceptor
+from imp_eval.metrics import Metrics
+from imp_eval.models import Models
 from imp_eval.open_store import open_store
-from imp_eval.preprocess import Preprocessor
-from imp_eval.retrieval_service import RetrievalServicer, StaleCollectionError
+from imp_eval.ordered import Drain
+from imp_eval.preprocess import SERVICE_LIMITS, Preprocessor
+from imp_eval.retrieval_service import RetrievalServicer
 from imp_eval.service import ClassificationServicer, EmbeddingServicer
-from imp_eval.vector_store import AlreadyExistsError, NotFoundError, VectorStore
+from imp_eval.tls import ServerTls
+from imp_eval.tokens import Tokens
+from imp_eval.vector_store import VectorStore
 from imp_model import bundle as bundles
 from imp_proto.v1 import embedding_pb2, embedding_pb2_grpc, retrieval_pb2, retrieval_pb2_grpc
 
 logger = logging.getLogger(__name__)
-
-# The first that fits counts: the special ones stand before those that they derive from.
-_STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
-    (NotFoundError, grpc.StatusCode.NOT_FOUND),
-    (AlreadyExistsError, grpc.StatusCode.ALREADY_EXISTS),
-    (StaleCollectionError, grpc.StatusCode.FAILED_PRECONDITION),
-    (OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (ComputeError, grpc.StatusCode.INTERNAL),
-    (TimeoutError, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (ValueError, grpc.StatusCode.INVALID_ARGUMENT),
-    (OSError, grpc.StatusCode.INTERNAL),
+_SERVICES = tuple(
+    service.full_name
+    for file in (embedding_pb2.DESCRIPTOR, retrieval_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
 )
+_CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,128 +53,131 @@ class ServerConfig:
     port_file: pathlib.Path | None = None
     data: pathlib.Path | str | None = None
     batch_size: int = 32
+    text_lengths: tuple[int, ...] = TEXT_LENGTHS
     max_delay_ms: float = 2.0
     max_pending: int = 1024
+    max_wait_ms: float | None = None
+    max_calls: int = 1024
     decoders: int = os.cpu_count() or 1
+    decode_limits: DecodeLimits = dataclasses.field(
+        default_factory=lambda: DecodeLimits(media=SERVICE_LIMITS)
+    )
     compilation_cache: pathlib.Path | None = None
     drain_seconds: float = 10.0
+    watch_seconds: float = 0.0
+    tls: ServerTls | None = None
+    tokens: pathlib.Path | None = None
+    metrics_port: int | None = None
+    otlp_endpoint: str | None = None
+    gzip: bool = False
+    log_calls: bool = False
     gallery_port: int | None = None
     gallery_host: str = "127.0.0.1"
     gallery_files: pathlib.Path | None = None
     limits: RequestLimits = dataclasses.field(default_factory=RequestLimits)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port < 1 << 16:
-            raise ValueError(f"port {self.port} must lie within 0-65535; 0 takes a free one")
+        ports = {
+            "port": self.port,
+            "metrics port": self.metrics_port,
+            "gallery port": self.gallery_port,
+        }
+        for name, port in ports.items():
+            if port is not None and not 0 <= port < 1 << 16:
+                raise ValueError(f"{name} {port} must lie within 0-65535; 0 takes a free one")
         if self.gallery_port is None and self.gallery_files is not None:
             raise ValueError("gallery files are for a gallery; give a gallery port too")
         if self.gallery_files is not None and not self.gallery_files.is_dir():
             raise ValueError(f"gallery files: {self.gallery_files} is no folder")
-        if self.decoders < 1:
-            raise ValueError(f"decoders {self.decoders} must be at least 1")
-        if self.max_pending < self.limits.max_items:
-            raise ValueError(
-                f"max pending {self.max_pending} must be at least {self.limits.max_items}, the "
-                "items of one request"
-            )
+        for name in ("max_pending", "max_calls", "decoders"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name.replace('_', ' ')} {getattr(self, name)} must be at least 1"
+                )
+        if self.max_wait_ms is not None and self.max_wait_ms <= 0:
+            raise ValueError(f"max wait {self.max_wait_ms} ms must be above 0")
+        for name in ("drain_seconds", "watch_seconds"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"{name.replace('_', ' ')} {getattr(self, name)} must be 0 or more"
+                )
 
 
-class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Our errors -> gRPC statuses. Any other is a bug of ours: UNKNOWN, and a traceback."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Where a server that is ready listens; `pids` are its decoders'."""
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        handler = await continuation(handler_call_details)
-        # Streaming calls here are health's and reflection's own.
-        if handler is None or handler.unary_unary is None:
-            return handler
-
-        async def call(request: object, context: Context) -> object:
-            try:
-                return await handler.unary_unary(request, context)
-            except tuple(kind for kind, _ in _STATUS) as error:
-                await _abort(context, error, handler_call_details.method)
-                raise AssertionError("abort raises") from error
-
-        return grpc.unary_unary_rpc_method_handler(
-            call,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-
-
-async def _abort(context: Context, error: Exception, method: str) -> None:
-    code = next(code for kind, code in _STATUS if isinstance(error, kind))
-    if code is grpc.StatusCode.INTERNAL:
-        logger.error("%s failed", method, exc_info=error)
-    trailing: tuple[tuple[str, str], ...] = ()
-    if isinstance(error, OverloadedError):
-        trailing = (("grpc-retry-pushback-ms", str(max(1, int(error.retry_after * 1000)))),)
-    await context.abort(code, str(error), trailing)
+    host: str
+    port: int
+    metrics_port: int | None
+    pids: Callable[[], list[int]]
 
 
 async def serve(
-    bundle: pathlib.Path,
+    bundle: pathlib.Path | Mapping[str, pathlib.Path],
     config: ServerConfig,
     *,
     stop: asyncio.Event,
-    ready: Callable[[str, int], None] = lambda host, port: None,
+    reload: asyncio.Event | None = None,
+    ready: Callable[[Ready], object] = lambda where: None,
 ) -> None:
-    """Serves until `stop` is set, then drains. `ready(host, port)` is called when all is compiled.
+    """Serves a bundle, or several by name, until `stop` is set, then drains.
 
-    Raises FileNotFoundError or ValueError, one line each, for a bundle, data folder or port that
-    can't be used.
+    `reload` looks for changed bundles, as does `watch_seconds`. `ready` is called when all is
+    compiled. Raises FileNotFoundError or ValueError, one line each, for a bundle, data folder,
+    certificate, token file or port that can't be used.
     """
     start = time.monotonic()
     if config.compilation_cache is not None:
         use_compilation_cache(config.compilation_cache)
-    loaded = bundles.load(bundle)
-    encoder = Encoder(loaded, batch_size=config.batch_size)
-    preprocessor = Preprocessor(encoder.views, loaded.tokenizer_path)
-    limit = config.limits.max_message_bytes
-    server = grpc.aio.server(
-        interceptors=[StatusInterceptor()],
-        maximum_concurrent_rpcs=config.max_pending,
-        options=[
-            ("grpc.max_receive_message_length", limit),
-            ("grpc.max_send_message_length", limit),
-            # Else a second server on a taken port would share it silently.
-            ("grpc.so_reuseport", 0),
-        ],
-    )
-    port = _bind(server, config)
-    store = await open_store(config.data)
-    decoders = concurrent.futures.ThreadPoolExecutor(config.decoders, thread_name_prefix="decode")
-    gallery = contextlib.AsyncExitStack()
-    try:
-        await asyncio.to_thread(encoder.compile)
-        batcher = Batcher(
-            encoder, max_delay=config.max_delay_ms / 1000, max_pending=config.max_pending
+    paths = bundle if isinstance(bundle, Mapping) else {"default": bundle}
+    for path in paths.values():
+        bundles.digest_of(path)
+    tokens = None if config.tokens is None else Tokens.load(config.tokens)
+    async with contextlib.AsyncExitStack() as ending:
+        metrics, drain = Metrics(), Drain()
+        if config.otlp_endpoint is not None:
+            ending.push(tracing.start(config.otlp_endpoint).__exit__)
+        store = await open_store(config.data)
+        ending.push_async_callback(store.close)
+        decoders = Decoders(config.decoders, config.decode_limits, metrics)
+        ending.push_async_callback(decoders.close)
+        models = Models(paths, _builder(config, decoders, metrics), metrics)
+        server = _server(
+            config,
+            CallInterceptor(
+                models,
+                metrics,
+                tokens=tokens,
+                max_calls=config.max_calls,
+                log_calls=config.log_calls,
+            ),
         )
-        engine = Engine(encoder, preprocessor, batcher, decoders=decoders, limits=config.limits)
-        healthy = _add_services(server, engine, store)
-        await gallery.enter_async_context(_gallery(config, engine, store))
+        port = _bind(server, config)
+        metrics_port = _serve_metrics(config, metrics, models, ending)
+        await asyncio.gather(models.load(), decoders.ready())
+        ending.push_async_callback(models.close)
+        healthy = _add_services(server, models, store, config, drain)
+        await ending.enter_async_context(_gallery(config, models, store))
         await server.start()
         await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
         if config.port_file is not None:
             _write_whole(config.port_file, f"{port}\n")
         logger.info("ready after %.1f s", time.monotonic() - start)
-        ready(config.host, port)
-        await stop.wait()
+        where = Ready(
+            host=config.host, port=port, metrics_port=metrics_port, pids=lambda: decoders.pids
+        )
+        async with _reloading(models, reload, config.watch_seconds):
+            ready(where)
+            await stop.wait()
+        logger.info("draining for up to %g s", config.drain_seconds)
         await healthy.enter_graceful_shutdown()
+        drain.begin()
         await server.stop(config.drain_seconds)
-        await batcher.close()
-    finally:
-        await gallery.aclose()
-        decoders.shutdown(cancel_futures=True)
-        await store.close()
 
 
 @contextlib.asynccontextmanager
-async def _gallery(config: ServerConfig, engine: Engine, store: VectorStore) -> AsyncIterator[None]:
+async def _gallery(config: ServerConfig, models: Models, store: VectorStore) -> AsyncIterator[None]:
     if config.gallery_port is None:
         yield
         return
@@ -181,8 +187,9 @@ async def _gallery(config: ServerConfig, engine: Engine, store: VectorStore) -> 
     except ModuleNotFoundError as error:
         raise ValueError(f"a gallery needs the extra imp-eval[gallery] ({error})") from error
     page = gallery_page.Gallery(
-        RetrievalServicer(engine, store),
-        ClassificationServicer(engine),
+        models,
+        RetrievalServicer(store),
+        ClassificationServicer(),
         files=config.gallery_files,
         max_bytes=config.limits.max_message_bytes,
     )
@@ -190,39 +197,125 @@ async def _gallery(config: ServerConfig, engine: Engine, store: VectorStore) -> 
         yield
 
 
+def _builder(config: ServerConfig, decoders: Decoders, metrics: Metrics):  # type: ignore[no-untyped-def]
+    def load(path: pathlib.Path) -> tuple[Encoder, Preprocessor]:
+        loaded = bundles.load(path)
+        encoder = Encoder(loaded, batch_size=config.batch_size, text_lengths=config.text_lengths)
+        preprocessor = Preprocessor(
+            encoder.views, loaded.tokenizer_path, limits=config.decode_limits.media
+        )
+        encoder.compile()
+        return encoder, preprocessor
+
+    async def build(path: pathlib.Path) -> Engine:
+        encoder, preprocessor = await asyncio.to_thread(load, path)
+        batcher = Batcher(
+            encoder,
+            max_delay=config.max_delay_ms / 1000,
+            max_pending=config.max_pending,
+            max_wait=math.inf if config.max_wait_ms is None else config.max_wait_ms / 1000,
+            metrics=metrics,
+        )
+        return Engine(
+            encoder,
+            preprocessor,
+            batcher,
+            decoders=decoders,
+            limits=config.limits,
+            metrics=metrics,
+        )
+
+    return build
+
+
+def _server(config: ServerConfig, interceptor: CallInterceptor) -> grpc.aio.Server:
+    limit = config.limits.max_message_bytes
+    return grpc.aio.server(
+        interceptors=[interceptor],
+        # The interceptor refuses sooner, and says when to come back.
+        maximum_concurrent_rpcs=4 * config.max_calls,
+        compression=grpc.Compression.Gzip if config.gzip else None,
+        options=[
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", limit),
+            # Else a second server on a taken port would share it silently.
+            ("grpc.so_reuseport", 0),
+            ("grpc.enable_channelz", 1),
+            # Clients that keep long streams alive across a firewall.
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ],
+    )
+
+
 def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
     host = f"[{config.host}]" if ":" in config.host else config.host
+    address = f"{host}:{config.port}"
     try:
-        port = server.add_insecure_port(f"{host}:{config.port}")
+        if config.tls is not None:
+            return server.add_secure_port(address, config.tls.credentials())
+        return server.add_insecure_port(address)
     except RuntimeError as error:
         raise ValueError(
             f"{config.host}:{config.port} can't be bound; is another server there? "
             "Give another --port, or 0 for a free one"
         ) from error
-    return port
 
 
-_SERVICES = tuple(
-    service.full_name
-    for file in (embedding_pb2.DESCRIPTOR, retrieval_pb2.DESCRIPTOR)
-    for service in file.services_by_name.values()
-)
+def _serve_metrics(
+    config: ServerConfig, metrics: Metrics, models: Models, ending: contextlib.AsyncExitStack
+) -> int | None:
+    """The port of /metrics, in a thread of its own until `ending`."""
+    if config.metrics_port is None:
+        return None
+    metrics.watch(
+        "imp_pending_items",
+        "Items accepted and not yet answered",
+        ["model", "modality"],
+        lambda: {
+            (name, modality): count
+            for name, engine in models.engines.items()
+            for modality, count in dict(engine.pending).items()
+        },
+    )
+    metrics.watch(
+        "imp_model_info",
+        "1 for the bundle that serves under a name",
+        ["model", "digest"],
+        lambda: {(name, e.encoder.digest): 1.0 for name, e in models.engines.items()},
+    )
+    try:
+        http, thread = prometheus_client.start_http_server(
+            config.metrics_port, config.host, metrics.registry
+        )
+    except OSError as error:
+        raise ValueError(
+            f"{config.host}:{config.metrics_port} can't be bound for metrics ({error.strerror}); "
+            "give another --metrics-port"
+        ) from error
+    ending.callback(thread.join)
+    ending.callback(http.server_close)
+    ending.callback(http.shutdown)
+    return http.server_port
 
 
 def _add_services(
-    server: grpc.aio.Server, engine: Engine, store: VectorStore
+    server: grpc.aio.Server,
+    models: Models,
+    store: VectorStore,
+    config: ServerConfig,
+    drain: Drain,
 ) -> health.aio.HealthServicer:
-    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(engine), server)
-    embedding_pb2_grpc.add_ClassificationServiceServicer_to_server(
-        ClassificationServicer(engine), server
+    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(
+        EmbeddingServicer(models, config.decode_limits, drain), server
     )
-    retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(
-        RetrievalServicer(engine, store), server
-    )
+    embedding_pb2_grpc.add_ClassificationServiceServicer_to_server(ClassificationServicer(), server)
+    retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(RetrievalServicer(store), server)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    channelz.add_channelz_servicer(server)
     reflection.enable_server_reflection(
-        (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        (*_SERVICES, health.SERVICE_NAME, _CHANNELZ, reflection.SERVICE_NAME), server
     )
     return healthy
 
@@ -232,6 +325,29 @@ async def _set_health(
 ) -> None:
     for name in ("", *_SERVICES):
         await healthy.set(name, status)
+
+
+@contextlib.asynccontextmanager
+async def _reloading(
+    models: Models, reload: asyncio.Event | None, seconds: float
+) -> AsyncIterator[None]:
+    """Reloads when asked, and every so many seconds where these are over 0."""
+
+    async def when_asked(asked: asyncio.Event) -> None:
+        while True:
+            await asked.wait()
+            asked.clear()
+            await models.reload()
+
+    tasks = [asyncio.create_task(when_asked(reload))] if reload is not None else []
+    if seconds:
+        tasks.append(asyncio.create_task(models.watch(seconds)))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _write_whole(path: pathlib.Path, text: str) -> None:

@@ -3,15 +3,19 @@
 import asyncio
 import concurrent.futures
 import dataclasses
+import os
 import pathlib
+import signal
+import time
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from imp_eval.client import Client, Input, text
-from imp_eval.conftest import refused, running
+from imp_eval import calls
+from imp_eval.client import Client, Input, ServiceError, text
+from imp_eval.conftest import inputs, refused, running
 from imp_eval.server import ServerConfig, serve
 
 
@@ -25,6 +29,7 @@ def test_overload_and_deadlines_through_the_wire(bundle_path, cache) -> None:
                 hasty.embed([text("too slow")], "image")
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             many = pool.submit(client.embed, [text(f"{i}") for i in range(255)], "image")
+            time.sleep(0.5)  # they are admitted, and the last of them wait for the delay
             with Client(address, attempts=1) as other:
                 with refused("RESOURCE_EXHAUSTED", "try again later"):
                     while not many.done():
@@ -54,8 +59,10 @@ def test_a_message_over_the_limit_is_refused(client) -> None:
 
 
 def test_limits_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(ValueError, match="max pending 10 must be at least 256"):
-        ServerConfig(max_pending=10)
+    with pytest.raises(ValueError, match="max pending 0 must be at least 1"):
+        ServerConfig(max_pending=0)
+    with pytest.raises(ValueError, match="drain seconds -1"):
+        ServerConfig(drain_seconds=-1)
     with pytest.raises(ValueError, match="port 70000"):
         dataclasses.replace(ServerConfig(), port=70_000)
 
@@ -66,3 +73,57 @@ def test_a_taken_port_and_a_missing_bundle_are_told(address, bundle_path) -> Non
         asyncio.run(serve(bundle_path, ServerConfig(port=port), stop=asyncio.Event()))
     with pytest.raises(FileNotFoundError, match="holds no bundle"):
         asyncio.run(serve(pathlib.Path("nowhere"), ServerConfig(port=0), stop=asyncio.Event()))
+
+
+def test_a_flood_of_videos_neither_starves_nor_shuts_out_texts(bundle_path, cache) -> None:
+    config = ServerConfig(port=0, batch_size=8, max_pending=64, decoders=1, compilation_cache=cache)
+    clips = inputs("video", 8) * 8
+    with running(bundle_path, config) as address, Client(address, attempts=1) as client:
+        alone = _seconds(client)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            floods = [pool.submit(_flood, str(address), clips) for _ in range(4)]
+            time.sleep(0.2)
+            amid = max(_seconds(client) for _ in range(20))
+            refusals = sum(flood.result() for flood in floods)
+    assert refusals > 0  # the videos' own queue was full
+    assert amid < 2.0 + 5 * alone
+
+
+def _flood(address: str, clips: list[Input]) -> int:
+    """Embeds the clips three times; how often it was refused."""
+    refusals = 0
+    with Client(address, attempts=1) as client:
+        for _ in range(3):
+            try:
+                client.embed(clips, "text")
+            except ServiceError as error:
+                if error.code != "RESOURCE_EXHAUSTED":
+                    raise
+                refusals += 1
+    return refusals
+
+
+def _seconds(client: Client) -> float:
+    began = time.monotonic()
+    client.embed([text("a word")], "image")
+    return time.monotonic() - began
+
+
+def test_a_crashed_decoder_fails_its_item_alone(bundle_path, cache) -> None:
+    config = ServerConfig(port=0, batch_size=8, decoders=1, compilation_cache=cache)
+    with running(bundle_path, config) as address, Client(address) as client:
+        [pid] = address.where.pids()
+        os.kill(pid, signal.SIGSTOP)
+        request = calls.embed([*inputs("image", 2), text("a")], "").request
+        request.items[2].target = "image"
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(client._call, client._methods["Embed"], request)
+            time.sleep(0.2)
+            os.kill(pid, signal.SIGKILL)
+            results = answer.result().results
+        kinds = [result.WhichOneof("result") for result in results]
+        assert sorted(kinds) == ["embedding", "embedding", "error"]
+        [failed] = [result.error for result in results if result.HasField("error")]
+        assert failed.code == grpc.StatusCode.INTERNAL.value[0]
+        assert failed.message == "the image decoder was ended by SIGKILL on this file"
+        assert address.where.pids() != [pid]

@@ -3,13 +3,14 @@
 import concurrent.futures
 import random
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from imp_data import media
 from imp_eval import zero_shot
 from imp_eval.client import Client, Input, ItemFailure, text
-from imp_eval.conftest import VIEWS, inputs, png, refused, wav
+from imp_eval.conftest import COLOURS, VIEWS, inputs, png, refused, wav
 from imp_eval.preprocess import Preprocessor
 from imp_model import bundle
 from imp_proto.v1 import embedding_pb2
@@ -21,6 +22,7 @@ def test_bits_do_not_depend_on_company(address, encoder, bundle_path) -> None:
     """Alone, and amid concurrent callers with mixed requests: the same item, the same bits."""
     items = [(value, TARGETS[m]) for m in TARGETS for value in inputs(m, 4)]
     items += [(value, "video") for value in inputs("text", 4)]
+    items += [(text(word), "image") for word in ("a", "red", "of")]  # of the shorter bucket
     with Client(address) as client:
         alone = [np.asarray(client.embed([v], target)[0]).tobytes() for v, target in items]
     assert len(set(alone)) == len(alone)
@@ -36,7 +38,7 @@ def test_bits_do_not_depend_on_company(address, encoder, bundle_path) -> None:
                         for i in chosen
                     ]
                 )
-                response = client._call(client._embedding.Embed, request)
+                response = client._call(client._methods["Embed"], request)
                 for i, result in zip(chosen, response.results, strict=True):
                     got = np.array(result.embedding.values, np.float32)
                     assert got.tobytes() == alone[i]
@@ -87,7 +89,7 @@ def test_a_bad_item_is_told_in_its_place_and_harms_no_other(client) -> None:
     for value, target, _ in BAD_ITEMS:
         request.items.add(input=value, target=target)
         request.items.add(input=good)
-    results = client._call(client._embedding.Embed, request).results
+    results = client._call(client._methods["Embed"], request).results
     want = client.embed([good], "text")[0]
     for place, (_, _, message) in enumerate(BAD_ITEMS):
         error = results[2 * place].error
@@ -137,3 +139,33 @@ def test_classification_is_the_softmax_over_averaged_prompts(client, encoder) ->
     assert isinstance(failure, ItemFailure)
     assert len(client.classify([image], names, top_k=1)[0]) == 1
     assert "unknown" in client.classify([Input(audio=wav(0))], names)[0].message
+
+
+def test_a_classifier_of_the_bundle(client, bundle_path) -> None:
+    image = Input(image=png(3))
+    got, failure, sound = client.classify(
+        [image, Input(image=b"x"), Input(audio=wav(0))], classifier="colours", top_k=3
+    )
+    model = bundle.load(bundle_path).model
+    array = jnp.asarray(media.load(image.image, VIEWS["image"])[None])
+    logits = np.asarray(model.classify(model.encode({"image": array})[0]["image"], "colours"))
+    want = zero_shot.probabilities(logits, 1.0)[0]
+    order = np.argsort(-want)
+    assert [name for name, _ in got] == [COLOURS[i] for i in order]
+    np.testing.assert_allclose([p for _, p in got], want[order], rtol=1e-4)
+    assert isinstance(failure, ItemFailure)
+    assert sum(p for _, p in sound) == pytest.approx(1)
+    [info] = client.model().classifiers
+    assert (info.name, tuple(info.class_names)) == ("colours", COLOURS)
+    with refused("INVALID_ARGUMENT", "no classifier 'shapes' in this model; it has colours"):
+        client.classify([image], classifier="shapes")
+    with refused("INVALID_ARGUMENT", "either a classifier's name or class names"):
+        client.classify([image], ["a"], classifier="colours")
+
+
+def test_limits_are_told(client) -> None:
+    limits = client.model().limits
+    assert (limits.max_items, limits.max_media_bytes) == (256, 64 << 20)
+    assert limits.max_media_pixels == 50_000_000
+    assert (limits.max_decode_seconds, limits.max_decode_bytes) == (30.0, 1 << 30)
+    assert list(client.model().modalities[2].lengths) == [4, 12]

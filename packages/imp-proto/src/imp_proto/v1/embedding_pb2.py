@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cimp_proto/v1/embedding.proto\x12\x06imp.v1\x1a\x1cgoogle/protobuf/struct.proto\"U\n\x05Input\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x02 \x01(\x0cH\x00\x12\x0f\n\x05\x61udio\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x42\t\n\x07\x63ontent\"*\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"9\n\tEmbedItem\x12\x1c\n\x05input\x18\x01 \x01(\x0b\x32\r.imp.v1.Input\x12\x0e\n\x06target\x18\x02 \x01(\t\"0\n\x0c\x45mbedRequest\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.imp.v1.EmbedItem\";\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\"c\n\x0b\x45mbedResult\x12&\n\tembedding\x18\x01 \x01(\x0b\x32\x11.imp.v1.EmbeddingH\x00\x12\"\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x11.imp.v1.ItemErrorH\x00\x42\x08\n\x06result\"5\n\rEmbedResponse\x12$\n\x07results\x18\x01 \x03(\x0b\x32\x13.imp.v1.EmbedResult\"\x11\n\x0fGetModelRequest\"\xb8\x01\n\x10GetModelResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12(\n\nmodalities\x18\x02 \x03(\x0b\x32\x14.imp.v1.ModalityInfo\x12\x1f\n\x05pairs\x18\x03 \x03(\x0b\x32\x10.imp.v1.PairInfo\x12\x1e\n\x06limits\x18\x04 \x01(\x0b\x32\x0e.imp.v1.Limits\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\\\n\x0cModalityInfo\x12\x10\n\x08modality\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12,\n\x0bview_fields\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"K\n\x08PairInfo\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12\x12\n\nbatch_size\x18\x04 \x01(\r\"\x87\x01\n\x06Limits\x12\x11\n\tmax_items\x18\x01 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x02 \x01(\x04\x12\x16\n\x0emax_text_bytes\x18\x03 \x01(\r\x12\x13\n\x0bmax_classes\x18\x04 \x01(\r\x12\x13\n\x0bmax_prompts\x18\x05 \x01(\r\x12\r\n\x05max_k\x18\x06 \x01(\r\"g\n\x0f\x43lassifyRequest\x12\x1d\n\x06inputs\x18\x01 \x03(\x0b\x32\r.imp.v1.Input\x12\x13\n\x0b\x63lass_names\x18\x02 \x03(\t\x12\x11\n\ttemplates\x18\x03 \x03(\t\x12\r\n\x05top_k\x18\x04 \x01(\r\"J\n\x10\x43lassProbability\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"4\n\x07\x43lasses\x12)\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x18.imp.v1.ClassProbability\"b\n\x0e\x43lassifyResult\x12\"\n\x07\x63lasses\x18\x01 \x01(\x0b\x32\x0f.imp.v1.ClassesH\x00\x12\"\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x11.imp.v1.ItemErrorH\x00\x42\x08\n\x06result\";\n\x10\x43lassifyResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.imp.v1.ClassifyResult2\x87\x01\n\x10\x45mbeddingService\x12\x34\n\x05\x45mbed\x12\x14.imp.v1.EmbedRequest\x1a\x15.imp.v1.EmbedResponse\x12=\n\x08GetModel\x12\x17.imp.v1.GetModelRequest\x1a\x18.imp.v1.GetModelResponse2V\n\x15\x43lassificationService\x12=\n\x08\x43lassify\x12\x17.imp.v1.ClassifyRequest\x1a\x18.imp.v1.ClassifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cimp_proto/v1/embedding.proto\x12\x06imp.v1\x1a\x1cgoogle/protobuf/struct.proto\"U\n\x05Input\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x02 \x01(\x0cH\x00\x12\x0f\n\x05\x61udio\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x42\t\n\x07\x63ontent\"*\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"9\n\tEmbedItem\x12\x1c\n\x05input\x18\x01 \x01(\x0b\x32\r.imp.v1.Input\x12\x0e\n\x06target\x18\x02 \x01(\t\"0\n\x0c\x45mbedRequest\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.imp.v1.EmbedItem\";\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\"c\n\x0b\x45mbedResult\x12&\n\tembedding\x18\x01 \x01(\x0b\x32\x11.imp.v1.EmbeddingH\x00\x12\"\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x11.imp.v1.ItemErrorH\x00\x42\x08\n\x06result\"K\n\rEmbedResponse\x12$\n\x07results\x18\x01 \x03(\x0b\x32\x13.imp.v1.EmbedResult\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\"\x11\n\x0fGetModelRequest\"\x83\x02\n\x10GetModelResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12(\n\nmodalities\x18\x02 \x03(\x0b\x32\x14.imp.v1.ModalityInfo\x12\x1f\n\x05pairs\x18\x03 \x03(\x0b\x32\x10.imp.v1.PairInfo\x12\x1e\n\x06limits\x18\x04 \x01(\x0b\x32\x0e.imp.v1.Limits\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0e\n\x06models\x18\x07 \x03(\t\x12+\n\x0b\x63lassifiers\x18\x08 \x03(\x0b\x32\x16.imp.v1.ClassifierInfo\"3\n\x0e\x43lassifierInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x63lass_names\x18\x02 \x03(\t\"m\n\x0cModalityInfo\x12\x10\n\x08modality\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12,\n\x0bview_fields\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07lengths\x18\x04 \x03(\r\"K\n\x08PairInfo\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12\x12\n\nbatch_size\x18\x04 \x01(\r\"\x8b\x02\n\x06Limits\x12\x11\n\tmax_items\x18\x01 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x02 \x01(\x04\x12\x16\n\x0emax_text_bytes\x18\x03 \x01(\r\x12\x13\n\x0bmax_classes\x18\x04 \x01(\r\x12\x13\n\x0bmax_prompts\x18\x05 \x01(\r\x12\r\n\x05max_k\x18\x06 \x01(\r\x12\x17\n\x0fmax_media_bytes\x18\x07 \x01(\x04\x12\x18\n\x10max_media_pixels\x18\x08 \x01(\x04\x12\x19\n\x11max_media_seconds\x18\t \x01(\x01\x12\x1a\n\x12max_decode_seconds\x18\n \x01(\x01\x12\x18\n\x10max_decode_bytes\x18\x0b \x01(\x04\"{\n\x0f\x43lassifyRequest\x12\x1d\n\x06inputs\x18\x01 \x03(\x0b\x32\r.imp.v1.Input\x12\x13\n\x0b\x63lass_names\x18\x02 \x03(\t\x12\x11\n\ttemplates\x18\x03 \x03(\t\x12\r\n\x05top_k\x18\x04 \x01(\r\x12\x12\n\nclassifier\x18\x05 \x01(\t\"J\n\x10\x43lassProbability\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"4\n\x07\x43lasses\x12)\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x18.imp.v1.ClassProbability\"b\n\x0e\x43lassifyResult\x12\"\n\x07\x63lasses\x18\x01 \x01(\x0b\x32\x0f.imp.v1.ClassesH\x00\x12\"\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x11.imp.v1.ItemErrorH\x00\x42\x08\n\x06result\"Q\n\x10\x43lassifyResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.imp.v1.ClassifyResult\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t2\xc7\x01\n\x10\x45mbeddingService\x12\x34\n\x05\x45mbed\x12\x14.imp.v1.EmbedRequest\x1a\x15.imp.v1.EmbedResponse\x12>\n\x0b\x45mbedStream\x12\x14.imp.v1.EmbedRequest\x1a\x15.imp.v1.EmbedResponse(\x01\x30\x01\x12=\n\x08GetModel\x12\x17.imp.v1.GetModelRequest\x1a\x18.imp.v1.GetModelResponse2V\n\x15\x43lassificationService\x12=\n\x08\x43lassify\x12\x17.imp.v1.ClassifyRequest\x1a\x18.imp.v1.ClassifyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,29 +45,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDRESULT']._serialized_start=371
   _globals['_EMBEDRESULT']._serialized_end=470
   _globals['_EMBEDRESPONSE']._serialized_start=472
-  _globals['_EMBEDRESPONSE']._serialized_end=525
-  _globals['_GETMODELREQUEST']._serialized_start=527
-  _globals['_GETMODELREQUEST']._serialized_end=544
-  _globals['_GETMODELRESPONSE']._serialized_start=547
-  _globals['_GETMODELRESPONSE']._serialized_end=731
-  _globals['_MODALITYINFO']._serialized_start=733
-  _globals['_MODALITYINFO']._serialized_end=825
-  _globals['_PAIRINFO']._serialized_start=827
-  _globals['_PAIRINFO']._serialized_end=902
-  _globals['_LIMITS']._serialized_start=905
-  _globals['_LIMITS']._serialized_end=1040
-  _globals['_CLASSIFYREQUEST']._serialized_start=1042
-  _globals['_CLASSIFYREQUEST']._serialized_end=1145
-  _globals['_CLASSPROBABILITY']._serialized_start=1147
-  _globals['_CLASSPROBABILITY']._serialized_end=1221
-  _globals['_CLASSES']._serialized_start=1223
-  _globals['_CLASSES']._serialized_end=1275
-  _globals['_CLASSIFYRESULT']._serialized_start=1277
-  _globals['_CLASSIFYRESULT']._serialized_end=1375
-  _globals['_CLASSIFYRESPONSE']._serialized_start=1377
-  _globals['_CLASSIFYRESPONSE']._serialized_end=1436
-  _globals['_EMBEDDINGSERVICE']._serialized_start=1439
-  _globals['_EMBEDDINGSERVICE']._serialized_end=1574
-  _globals['_CLASSIFICATIONSERVICE']._serialized_start=1576
-  _globals['_CLASSIFICATIONSERVICE']._serialized_end=1662
+  _globals['_EMBEDRESPONSE']._serialized_end=547
+  _globals['_GETMODELREQUEST']._serialized_start=549
+  _globals['_GETMODELREQUEST']._serialized_end=566
+  _globals['_GETMODELRESPONSE']._serialized_start=569
+  _globals['_GETMODELRESPONSE']._serialized_end=828
+  _globals['_CLASSIFIERINFO']._serialized_start=830
+  _globals['_CLASSIFIERINFO']._serialized_end=881
+  _globals['_MODALITYINFO']._serialized_start=883
+  _globals['_MODALITYINFO']._serialized_end=992
+  _globals['_PAIRINFO']._serialized_start=994
+  _globals['_PAIRINFO']._serialized_end=1069
+  _globals['_LIMITS']._serialized_start=1072
+  _globals['_LIMITS']._serialized_end=1339
+  _globals['_CLASSIFYREQUEST']._serialized_start=1341
+  _globals['_CLASSIFYREQUEST']._serialized_end=1464
+  _globals['_CLASSPROBABILITY']._serialized_start=1466
+  _globals['_CLASSPROBABILITY']._serialized_end=1540
+  _globals['_CLASSES']._serialized_start=1542
+  _globals['_CLASSES']._serialized_end=1594
+  _globals['_CLASSIFYRESULT']._serialized_start=1596
+  _globals['_CLASSIFYRESULT']._serialized_end=1694
+  _globals['_CLASSIFYRESPONSE']._serialized_start=1696
+  _globals['_CLASSIFYRESPONSE']._serialized_end=1777
+  _globals['_EMBEDDINGSERVICE']._serialized_start=1780
+  _globals['_EMBEDDINGSERVICE']._serialized_end=1979
+  _globals['_CLASSIFICATIONSERVICE']._serialized_start=1981
+  _globals['_CLASSIFICATIONSERVICE']._serialized_end=2067
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,11 @@ class EmbeddingServiceStub:
                 request_serializer=imp__proto_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=imp__proto_dot_v1_dot_embedding__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.EmbedStream = channel.stream_stream(
+                '/imp.v1.EmbeddingService/EmbedStream',
+                request_serializer=imp__proto_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=imp__proto_dot_v1_dot_embedding__pb2.EmbedResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/imp.v1.EmbeddingService/GetModel',
                 request_serializer=imp__proto_dot_v1_dot_embedding__pb2.GetModelRequest.SerializeToString,
@@ -56,6 +61,15 @@ class EmbeddingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EmbedStream(self, request_iterator, context):
+        """The same for millions: a response for each request, in order. The server reads on as it
+        answers, and one model answers all of a stream. A stream that ends with UNAVAILABLE is
+        continued, on a new one, from the first request that has no response.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """What this server embeds, how, and within which limits.
         """
@@ -68,6 +82,11 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
+                    request_deserializer=imp__proto_dot_v1_dot_embedding__pb2.EmbedRequest.FromString,
+                    response_serializer=imp__proto_dot_v1_dot_embedding__pb2.EmbedResponse.SerializeToString,
+            ),
+            'EmbedStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.EmbedStream,
                     request_deserializer=imp__proto_dot_v1_dot_embedding__pb2.EmbedRequest.FromString,
                     response_serializer=imp__proto_dot_v1_dot_embedding__pb2.EmbedResponse.SerializeToString,
             ),
@@ -102,6 +121,33 @@ class EmbeddingService:
             request,
             target,
             '/imp.v1.EmbeddingService/Embed',
+            imp__proto_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
+            imp__proto_dot_v1_dot_embedding__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/imp.v1.EmbeddingService/EmbedStream',
             imp__proto_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
             imp__proto_dot_v1_dot_embedding__pb2.EmbedResponse.FromString,
             options,
@@ -162,7 +208,8 @@ class ClassificationServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Classify(self, request, context):
-        """Zero-shot: inputs against classes that are given by name.
+        """Zero-shot: inputs against classes that are given by name. Or by a classifier that was trained
+        with the model and is stored in its bundle.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
