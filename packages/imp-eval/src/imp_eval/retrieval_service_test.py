@@ -1,10 +1,11 @@
 """Collections through the wire: made, filled, searched, dropped, kept, and hostile requests."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from imp_eval import client as clients
-from imp_eval import filters
+from imp_eval import calls, filters
 from imp_eval.client import Client, Input, text
 from imp_eval.conftest import inputs, png, refused, running, save_bundle, wav
 from imp_eval.server import ServerConfig
@@ -75,13 +76,13 @@ def test_hostile_retrieval_requests(client) -> None:
     empty = retrieval_pb2.UpsertRequest(collection="small")
     item = empty.items.add(id="ok", vector=retrieval_pb2.Vector(values=vector))
     item.metadata["x"].SetInParent()
-    [result] = client._call(client._retrieval.Upsert, empty).results
+    [result] = client._call(client._methods["Upsert"], empty).results
     assert "metadata 'x' is empty; set one of text, number, flag" in result.error.message
     with refused("INVALID_ARGUMENT", "is nan"):
         client.search("small", nan)
     with refused("INVALID_ARGUMENT", "k 1001 is over the limit"):
         many = retrieval_pb2.SearchRequest(collection="small", k=1001)
-        client._call(client._retrieval.Search, many)
+        client._call(client._methods["Search"], many)
     with refused("INVALID_ARGUMENT", "searched by text or image, not by audio"):
         client.search("small", Input(audio=wav(0)))
     with refused("INVALID_ARGUMENT", "set one of"):
@@ -170,11 +171,8 @@ def test_filters_and_pages_through_the_wire(client) -> None:
         if condition == {"even": True}:
             expected = [i for i in expected if int(i[1:]) % 2 == 0]
         for k in (1, 7, 60):
-            request = retrieval_pb2.SearchRequest(collection="paged", k=k)
-            request.vector.values.extend(query)
-            if condition is not None:
-                request.filter.CopyFrom(clients._filter(condition))
-            found = [hit.id for hit in client._pages(client._retrieval.Search, request, "hits")]
+            asked = calls.search("paged", query, k, condition, False)
+            found = [hit.id for hit in client._pages(asked)]
             assert found == expected
     assert [hit.id for hit in client.search("paged", query, 13, where=where)] == chosen[:13]
     assert dict(client.items("paged", where)) == {i: fields[i] for i in chosen}
@@ -188,16 +186,16 @@ def test_a_page_token_fits_its_own_request_alone(client) -> None:
     client.create_collection("tokens", "image", exist_ok=True)
     vectors = np.eye(32, dtype=np.float32)
     client.upsert("tokens", {f"{n}": vector for n, vector in enumerate(vectors)})
-    stub = client._retrieval
+    methods = client._methods
 
     def search(token: str, *, at: int = 0) -> retrieval_pb2.SearchResponse:
         request = retrieval_pb2.SearchRequest(collection="tokens", k=5, page_token=token)
         request.vector.values.extend(vectors[at].tolist())
-        return client._call(stub.Search, request)
+        return client._call(methods["Search"], request)
 
     def items(token: str) -> retrieval_pb2.ListItemsResponse:
         request = retrieval_pb2.ListItemsRequest(collection="tokens", page_size=5, page_token=token)
-        return client._call(stub.ListItems, request)
+        return client._call(methods["ListItems"], request)
 
     token = search("").next_page_token
     assert len(search(token).hits) == 5
@@ -209,16 +207,16 @@ def test_a_page_token_fits_its_own_request_alone(client) -> None:
         with refused("INVALID_ARGUMENT", "page_token"):
             search(bad)
     with refused("INVALID_ARGUMENT", "page_size 1001 is over the limit of 1000"):
-        client._call(stub.ListItems, retrieval_pb2.ListItemsRequest(page_size=1001))
+        client._call(methods["ListItems"], retrieval_pb2.ListItemsRequest(page_size=1001))
     with refused("INVALID_ARGUMENT", "both ids and a filter"):
         request = retrieval_pb2.DeleteRequest(collection="tokens", ids=["1"])
         request.filter.CopyFrom(filters.where({"a": 1}))
-        client._call(stub.Delete, request)
+        client._call(methods["Delete"], request)
     for n in range(3):
         client.create_collection(f"tokens{n}", "image")
     listing = retrieval_pb2.ListCollectionsRequest(page_size=1)
-    pages = list(client._pages(stub.ListCollections, listing, "collections"))
-    assert [c.name for c in pages] == sorted(c.name for c in client.collections())
+    by_ones = dataclasses.replace(calls.collections(), request=listing)
+    assert [c.name for c in client._pages(by_ones)] == sorted(c.name for c in client.collections())
     for n in range(3):
         client.drop_collection(f"tokens{n}")
 
