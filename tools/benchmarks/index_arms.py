@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import importlib
 import json
 import resource
 import sys
@@ -64,9 +65,8 @@ class Lance:
 
 class Faiss:
     def __init__(self, kind: str) -> None:
-        import faiss
-
-        self._faiss, self._kind, self.note = faiss, kind, ""
+        # By name: it is no dependency of ours, and may not be there.
+        self._faiss, self._kind, self.note = importlib.import_module("faiss"), kind, ""
         self._index: Any = None
 
     def build(self, vectors: np.ndarray) -> None:
