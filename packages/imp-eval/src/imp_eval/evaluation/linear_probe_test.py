@@ -44,8 +44,17 @@ def test_the_strength_is_chosen_on_the_validation_part() -> None:
     assert accuracy >= both.score(q, truth) - 0.02
 
 
-def test_of_equally_good_strengths_the_least_is_taken() -> None:
-    assert linear_probe.best({0.0: 0.5, -2.0: 0.7, 2.0: 0.7}) == -2.0
+def test_of_equally_good_strengths_that_of_the_least_cross_entropy_is_taken() -> None:
+    assert linear_probe.best({0.0: (0.5, 0.1), -2.0: (0.7, 0.9), 2.0: (0.7, 0.3)}) == 2.0
+
+
+def test_classes_that_are_easily_told_apart_are_not_left_to_vanishing_weights() -> None:
+    """Most strengths classify all of these, the least of them by differences of a millionth."""
+    x, y = blobs(90, 0.1, seed=6)
+    found = linear_probe.probe(x[:60], y[:60], x[60:], y[60:], num_classes=3)
+    assert list(found.strengths.values()).count(1.0) >= 6
+    assert found.strengths[found.chosen] == 1.0
+    assert found.chosen > 1e-2
 
 
 def test_features_of_any_scale_and_constant_ones() -> None:
