@@ -1,7 +1,10 @@
 """Checkpoints: parameters, moments and positions, saved in the background by Orbax."""
 
+import contextlib
 import copy
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import orbax.checkpoint as ocp
@@ -14,14 +17,23 @@ class Checkpoints:
     """The last few saves of a run; one interrupted half-way is never taken for whole."""
 
     def __init__(self, directory: Path, *, keep: int = 2) -> None:
+        self._directory = directory.absolute()
         self._manager = ocp.CheckpointManager(
-            directory.absolute(),
+            self._directory,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep, create=True, cleanup_tmp_directories=True
             ),
         )
 
     def save(self, state: TrainState) -> None:
+        """In the background. Raises OSError where it, or the save before it, has no room."""
+        with self._room_told():
+            self._manager.wait_until_finished()
+        arrays = state.arrays()
+        needed = sum(array.nbytes for array in arrays.values())
+        free = shutil.disk_usage(self._directory).free
+        if free < needed:
+            raise OSError(self._no_room(f"{needed / 2**20:,.1f} MiB", f"{free / 2**20:,.1f} MiB"))
         # A copy: it is written in the background, while training goes on.
         progress = copy.deepcopy(
             {
@@ -34,7 +46,7 @@ class Checkpoints:
         self._manager.save(
             state.step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state.arrays()), progress=ocp.args.JsonSave(progress)
+                state=ocp.args.StandardSave(arrays), progress=ocp.args.JsonSave(progress)
             ),
         )
 
@@ -62,9 +74,30 @@ class Checkpoints:
         return restored
 
     def close(self) -> None:
-        """Waits for a save under way."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for a save under way. Raises OSError where it finds no room."""
+        try:
+            with self._room_told():
+                self._manager.wait_until_finished()
+        finally:
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _room_told(self) -> Iterator[None]:
+        """What fills the disk while a save is under way comes as whatever its writer made of it."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            if "No space left on device" not in str(error):
+                raise
+            raise OSError(self._no_room("more room", "too little")) from error
+
+    def _no_room(self, needed: str, free: str) -> str:
+        last = self._manager.latest_step()
+        kept = "there is none before it" if last is None else f"that of step {last} is whole"
+        return (
+            f"a checkpoint needs {needed}, and {free} is free at {self._directory}; {kept}: make "
+            "room, and the same command goes on"
+        )
 
 
 def check_experiment(workdir: Path, text: str) -> None:

@@ -1,5 +1,7 @@
 """Checkpoints give back every array under its own name, and the positions."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,3 +65,41 @@ def test_a_workdir_belongs_to_one_experiment(make, tmp_path):
     with pytest.raises(ValueError, match=r"differs in steps\); choose another --workdir") as error:
         check_experiment(workdir, to_json(make(steps=7)))
     assert "\n" not in str(error.value)
+
+
+def test_a_full_disk_leaves_the_save_before(make, tmp_path, monkeypatch):
+    state = initial_state(make(), {"colours": ("blue", "red")})
+    needed = sum(array.nbytes for array in state.arrays().values())
+    checkpoints = Checkpoints(tmp_path)
+    state.step = 1
+    checkpoints.save(state)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed - 1))
+    state.step = 2
+    message = (
+        r"a checkpoint needs .* MiB, and .* MiB is free at .*; that of step 1 is whole: make room"
+    )
+    with pytest.raises(OSError, match=message):
+        checkpoints.save(state)
+    monkeypatch.undo()
+    assert checkpoints.latest_step == 1
+    checkpoints.save(state)
+    checkpoints.close()
+    assert Checkpoints(tmp_path).latest_step == 2
+
+
+def test_a_disk_that_fills_during_a_save_is_told_in_a_line(make, tmp_path, monkeypatch):
+    """As TensorStore words it: a ValueError, from the thread that writes."""
+    state = initial_state(make(), {"colours": ("blue", "red")})
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state)
+    checkpoints.close()
+
+    def full():
+        raise ValueError("RESOURCE_EXHAUSTED: Failed to write: No space left on device [28]")
+
+    monkeypatch.setattr(checkpoints._manager, "wait_until_finished", full)
+    with pytest.raises(
+        OSError, match=r"^a checkpoint needs more room.* step 0 is whole: make"
+    ):
+        checkpoints.save(state)
