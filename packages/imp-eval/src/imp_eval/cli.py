@@ -70,6 +70,7 @@ def embed(
         ids, vectors = zip(*good, strict=True)
         np.savez(content, ids=np.array(ids), vectors=np.stack(vectors))
         write_file(out, content.getvalue())
+        print(f"{len(good)} vectors of {vectors[0].size} written to {out}")
     return 2 if failed else 0
 
 
@@ -93,6 +94,8 @@ def classify(
     """
     _check_no_file("--classes", classes)
     _check_no_file("--templates", templates)
+    if top_k < 1:
+        raise ValueError(f"--top-k {top_k} must be at least 1")
     failed = 0
     with _connect(address) as client:
         for batch in requests.batches(files, modality):
@@ -179,11 +182,17 @@ def search(
     """
     if bool(query) == (file is not None):
         raise ValueError("give either words or --file to search by")
+    if k < 1:
+        raise ValueError(f"--k {k} must be at least 1")
     value = clients.read_file(file, modality) if file is not None else clients.text(" ".join(query))
     with _connect(address) as client:
-        for hit in client.search(collection, value, k, where=_where(where), exact=exact):
-            fields = [f"{key}={value}" for key, value in sorted(hit.metadata.items())]
-            print(f"{hit.score:.4f}", hit.id, *[" ".join(fields)] * bool(fields), sep="\t")
+        found = client.search(collection, value, k, where=_where(where), exact=exact)
+    for hit in found:
+        fields = [f"{key}={_written(value)}" for key, value in sorted(hit.metadata.items())]
+        print(f"{hit.score:.4f}", hit.id, *[" ".join(fields)] * bool(fields), sep="\t")
+    if not found:
+        matching = f" with {' '.join(where)}" if where else ""
+        print(f"imp-eval: nothing in {collection}{matching}", file=sys.stderr)
     return 0
 
 
@@ -248,6 +257,13 @@ def _where(conditions: Sequence[str]) -> dict[str, Value] | None:
             value = text
         fields[name] = value if isinstance(value, bool | int | float | str) else text
     return fields or None
+
+
+def _written(value: Value) -> str:
+    """As --where takes it."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _connect(address: str) -> Client:

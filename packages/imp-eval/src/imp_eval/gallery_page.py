@@ -15,6 +15,7 @@ from importlib import resources
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from imp_eval.batcher import OverloadedError
 from imp_eval.models import Models
@@ -181,6 +182,7 @@ class Gallery:
 @contextlib.asynccontextmanager
 async def serving(gallery: Gallery, host: str, port: int) -> AsyncIterator[str]:
     """Serves on this event loop; gives its address. Raises OSError for a port that is taken."""
+    logging.getLogger("aiohttp.server").addFilter(_is_of_a_page)
     runner = web.AppRunner(gallery.app, access_log=None)
     await runner.setup()
     try:
@@ -190,6 +192,11 @@ async def serving(gallery: Gallery, host: str, port: int) -> AsyncIterator[str]:
         yield address
     finally:
         await runner.cleanup()
+
+
+def _is_of_a_page(record: logging.LogRecord) -> bool:
+    """Not of what spoke no HTTP: aiohttp would log a traceback for each."""
+    return not (record.exc_info and isinstance(record.exc_info[1], BadHttpMessage))
 
 
 @web.middleware

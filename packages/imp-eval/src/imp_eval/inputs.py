@@ -39,6 +39,8 @@ def modality_of(path: pathlib.Path) -> str:
     for modality, suffixes in _SUFFIXES.items():
         if path.suffix.lower() in suffixes:
             return modality
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give its files")
     raise ValueError(
         f"{path}: {path.suffix or 'no suffix'} tells no modality; give it with --modality"
     )

@@ -16,6 +16,8 @@ async def open_store(
     Raises ValueError, in one line, for one that can't be used.
     """
     uri = None if place is None else str(place)
+    if uri is not None and pathlib.Path(uri).is_file():
+        raise ValueError(f"collections can't be kept in {uri}: it is a file; name a folder")
     try:
         if uri is not None and uri.startswith("qdrant+"):
             # Here and not above: an extra of the package.

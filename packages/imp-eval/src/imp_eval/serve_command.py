@@ -46,7 +46,8 @@ def serve(
     """Serve bundles until SIGTERM or SIGINT; SIGHUP looks for changed ones.
 
     Args:
-        bundle: the folder that training exported; or NAME=DIR several times, the first the default.
+        bundle: the folder that training exported; or several, as NAME=DIR or by their folders'
+            names, the first the default.
         host: address to listen on; 0.0.0.0 opens the service to the network.
         port: 0 takes a free one.
         port_file: gets the port, once the server is ready.

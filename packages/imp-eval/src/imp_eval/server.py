@@ -257,8 +257,8 @@ def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
         return server.add_insecure_port(address)
     except RuntimeError as error:
         raise ValueError(
-            f"{config.host}:{config.port} can't be bound; is another server there? "
-            "Give another --port, or 0 for a free one"
+            f"{config.host}:{config.port} can't be bound: another server is there (give another "
+            "--port, or 0 for a free one), or the --host is not this machine's"
         ) from error
 
 

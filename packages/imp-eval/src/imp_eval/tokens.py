@@ -97,8 +97,14 @@ class Tokens:
             raise FileNotFoundError(
                 f"no tokens file {path}; make a line with `imp-eval token NAME`"
             )
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path} is no text; write a line of `imp-eval token NAME` into a file"
+            ) from error
         callers: dict[str, Caller] = {}
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        for number, line in enumerate(text.splitlines(), 1):
             words = line.partition("#")[0].split()
             if not words:
                 continue
@@ -145,7 +151,9 @@ def _parse(words: list[str]) -> tuple[str, str, float | None]:
         raise ValueError("give a name without spaces, a SHA-256 and perhaps items per second")
     name, digest = words[0], words[1].lower()
     if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-        raise ValueError(f"{words[1][:80]!r} is no SHA-256 in hexadecimal")
+        raise ValueError(
+            f"{words[1][:80]!r} is no SHA-256 in hexadecimal; `imp-eval token NAME` makes a line"
+        )
     if len(words) == 2:
         return name, digest, None
     try:

@@ -59,13 +59,14 @@ def test_the_file_of_tokens(tmp_path) -> None:
             tokens.authenticate({"authorization": header})
     for wrong, message in [
         ("ann 1234", "line 1: '1234' is no SHA-256"),
+        (b"\x95\xff", "is no text; write a line of `imp-eval token NAME`"),
         (f"{plain} fast", "line 1: 'fast' is no number of items per second"),
         (f"{plain} -1", "above 0"),
         (f"{plain} inf", "above 0"),
         (f"{plain} 1 2", "give a name without spaces"),
         ("# nothing", "holds no token"),
     ]:
-        path.write_text(wrong)
+        path.write_bytes(wrong if isinstance(wrong, bytes) else wrong.encode())
         with pytest.raises(ValueError, match=message):
             Tokens.load(path)
     with pytest.raises(FileNotFoundError, match="no tokens file"):

@@ -19,7 +19,7 @@ class NotFoundError(LookupError):
     """No such collection."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"no collection {name[:80]!r}")
+        super().__init__(f"no collection {name[:80]!r}; `imp-eval collections` lists them")
 
 
 class AlreadyExistsError(ValueError):

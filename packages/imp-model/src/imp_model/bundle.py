@@ -136,6 +136,8 @@ def digest_of(path: Path) -> str:
 
 def _index(path: Path) -> bytes:
     if not (path / _INDEX).is_file():
+        if (path / "bundle" / _INDEX).is_file():
+            raise FileNotFoundError(f"{path} holds no bundle; {path / 'bundle'} is one: name that")
         raise FileNotFoundError(
             f"{path} holds no bundle ({_INDEX} is missing); train one with `imp-train run`"
         )

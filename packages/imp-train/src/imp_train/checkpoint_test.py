@@ -99,7 +99,5 @@ def test_a_disk_that_fills_during_a_save_is_told_in_a_line(make, tmp_path, monke
         raise ValueError("RESOURCE_EXHAUSTED: Failed to write: No space left on device [28]")
 
     monkeypatch.setattr(checkpoints._manager, "wait_until_finished", full)
-    with pytest.raises(
-        OSError, match=r"^a checkpoint needs more room.* step 0 is whole: make"
-    ):
+    with pytest.raises(OSError, match=r"^a checkpoint needs more room.* step 0 is whole: make"):
         checkpoints.save(state)
