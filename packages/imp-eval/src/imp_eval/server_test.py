@@ -69,7 +69,7 @@ def test_limits_that_contradict_each_other_are_refused() -> None:
 
 def test_a_taken_port_and_a_missing_bundle_are_told(address, bundle_path) -> None:
     port = int(address.rpartition(":")[2])
-    with pytest.raises(ValueError, match="can't be bound; another server is there"):
+    with pytest.raises(ValueError, match="can't be bound: another server is there"):
         asyncio.run(serve(bundle_path, ServerConfig(port=port), stop=asyncio.Event()))
     with pytest.raises(FileNotFoundError, match="holds no bundle"):
         asyncio.run(serve(pathlib.Path("nowhere"), ServerConfig(port=0), stop=asyncio.Event()))
