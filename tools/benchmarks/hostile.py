@@ -18,6 +18,7 @@ import soundfile
 from google.protobuf.message import Message
 from PIL import Image
 
+from imp_eval import filters
 from imp_proto.v1 import embedding_pb2 as e
 from imp_proto.v1 import retrieval_pb2 as r
 
@@ -269,7 +270,7 @@ class Source:
         embed.items.add(input=picture, target="text")
         embed.items.add(input=e.Input(text="a bird"), target="image")
         upsert = r.UpsertRequest(collection="pictures")
-        upsert.items.add(id="one", input=picture, metadata={"key": "value"})
+        upsert.items.add(id="one", input=picture, metadata={"key": filters.to_value("value")})
         return [
             ("Embed", embed),
             ("Classify", e.ClassifyRequest(inputs=[picture], class_names=["a", "b"], top_k=1)),
