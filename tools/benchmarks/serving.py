@@ -97,7 +97,7 @@ class Serving:
                 slowest = statistics.median(1e3 * one.get("p99", 0.0) for one in each)
                 print(
                     f"| {modality}, {name} | {1e3 * statistics.median(cpus):.2f} | {ratio:.3f} | "
-                    f"{rate:.1f} | {slowest or float('nan'):.0f} |",
+                    f"{rate:.1f} | {f'{slowest:.0f}' if slowest else ''} |",
                     flush=True,
                 )
 
