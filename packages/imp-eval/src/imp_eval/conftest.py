@@ -19,7 +19,8 @@ from imp_data.views import AudioView, ImageView, TextView, VideoView, View, to_j
 from imp_eval.client import Client, Input, ServiceError, text
 from imp_eval.client import media as media_input
 from imp_eval.inference import Encoder, use_compilation_cache
-from imp_eval.server import Ready, ServerConfig, serve
+from imp_eval.server import Ready, serve
+from imp_eval.server_config import ServerConfig
 from imp_model import bundle
 from imp_model.config import ModelConfig
 from imp_model.model import Model

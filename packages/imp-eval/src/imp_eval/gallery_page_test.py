@@ -18,7 +18,7 @@ import pytest
 
 from imp_eval.client import Client, media
 from imp_eval.conftest import png, running, wav
-from imp_eval.server import ServerConfig
+from imp_eval.server_config import ServerConfig
 
 aiohttp = pytest.importorskip("aiohttp", reason="the extra imp-eval[gallery] is not installed")
 yarl = pytest.importorskip("yarl", reason="comes with aiohttp")

@@ -24,7 +24,7 @@ from imp_eval import calls
 from imp_eval.client import Client, Input, Options, text
 from imp_eval.conftest import inputs, png, running
 from imp_eval.logs import JsonFormatter
-from imp_eval.server import ServerConfig
+from imp_eval.server_config import ServerConfig
 from imp_proto.v1 import embedding_pb2
 
 

@@ -12,7 +12,7 @@ import pytest
 from imp_eval.client import Client, Options, text
 from imp_eval.conftest import Running, inputs, refused, running, save_bundle
 from imp_eval.models import named_paths
-from imp_eval.server import ServerConfig
+from imp_eval.server_config import ServerConfig
 from imp_model import bundle
 
 

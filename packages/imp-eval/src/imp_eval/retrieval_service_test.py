@@ -8,7 +8,7 @@ import pytest
 from imp_eval import calls, filters
 from imp_eval.client import Client, Input, text
 from imp_eval.conftest import inputs, png, refused, running, save_bundle, wav
-from imp_eval.server import ServerConfig
+from imp_eval.server_config import ServerConfig
 from imp_model import bundle
 from imp_proto.v1 import retrieval_pb2
 from imp_proto.v1.retrieval_pb2 import Filter, Filters, OneOf, Range, Value

@@ -80,7 +80,7 @@ def serve(
             gallery shows its images, videos and sounds to whoever reaches it.
     """
     # Here and not above: the other commands need no jax and start in a fraction of the time.
-    from imp_eval import decoding, models, preprocess, server
+    from imp_eval import decoding, models, preprocess, server, server_config
     from imp_eval.tls import ServerTls
 
     logs.configure(log_format)
@@ -89,7 +89,7 @@ def serve(
         tls = ServerTls(cert=tls_cert, key=tls_key, client_ca=tls_client_ca)
     elif tls_cert or tls_key or tls_client_ca:
         raise ValueError("TLS needs both --tls-cert and --tls-key")
-    config = server.ServerConfig(
+    config = server_config.ServerConfig(
         host=host,
         port=port,
         port_file=port_file,

@@ -8,7 +8,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import grpc
 import prometheus_client
@@ -18,18 +18,18 @@ from grpc_reflection.v1alpha import reflection
 
 from imp_eval import tracing
 from imp_eval.batcher import Batcher
-from imp_eval.decoding import DecodeLimits, Decoders
-from imp_eval.engine import Engine, RequestLimits
-from imp_eval.inference import TEXT_LENGTHS, Encoder, use_compilation_cache
+from imp_eval.decoding import Decoders
+from imp_eval.engine import Engine
+from imp_eval.inference import Encoder, use_compilation_cache
 from imp_eval.interceptor import CallInterceptor
 from imp_eval.metrics import Metrics
 from imp_eval.models import Models
 from imp_eval.open_store import open_store
 from imp_eval.ordered import Drain
-from imp_eval.preprocess import SERVICE_LIMITS, Preprocessor
+from imp_eval.preprocess import Preprocessor
 from imp_eval.retrieval_service import RetrievalServicer
+from imp_eval.server_config import ServerConfig
 from imp_eval.service import ClassificationServicer, EmbeddingServicer
-from imp_eval.tls import ServerTls
 from imp_eval.tokens import Tokens
 from imp_eval.vector_store import VectorStore
 from imp_model import bundle as bundles
@@ -42,65 +42,6 @@ _SERVICES = tuple(
     for service in file.services_by_name.values()
 )
 _CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ServerConfig:
-    """How to serve. `data` None keeps collections in memory; port 0 takes a free one."""
-
-    host: str = "127.0.0.1"
-    port: int = 50051
-    port_file: pathlib.Path | None = None
-    data: pathlib.Path | str | None = None
-    batch_size: int = 32
-    text_lengths: tuple[int, ...] = TEXT_LENGTHS
-    max_delay_ms: float = 2.0
-    max_pending: int = 1024
-    max_wait_ms: float | None = None
-    max_calls: int = 1024
-    decoders: int = os.cpu_count() or 1
-    decode_limits: DecodeLimits = dataclasses.field(
-        default_factory=lambda: DecodeLimits(media=SERVICE_LIMITS)
-    )
-    compilation_cache: pathlib.Path | None = None
-    drain_seconds: float = 10.0
-    watch_seconds: float = 0.0
-    tls: ServerTls | None = None
-    tokens: pathlib.Path | None = None
-    metrics_port: int | None = None
-    otlp_endpoint: str | None = None
-    gzip: bool = False
-    log_calls: bool = False
-    gallery_port: int | None = None
-    gallery_host: str = "127.0.0.1"
-    gallery_files: pathlib.Path | None = None
-    limits: RequestLimits = dataclasses.field(default_factory=RequestLimits)
-
-    def __post_init__(self) -> None:
-        ports = {
-            "port": self.port,
-            "metrics port": self.metrics_port,
-            "gallery port": self.gallery_port,
-        }
-        for name, port in ports.items():
-            if port is not None and not 0 <= port < 1 << 16:
-                raise ValueError(f"{name} {port} must lie within 0-65535; 0 takes a free one")
-        if self.gallery_port is None and self.gallery_files is not None:
-            raise ValueError("gallery files are for a gallery; give a gallery port too")
-        if self.gallery_files is not None and not self.gallery_files.is_dir():
-            raise ValueError(f"gallery files: {self.gallery_files} is no folder")
-        for name in ("max_pending", "max_calls", "decoders"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name.replace('_', ' ')} {getattr(self, name)} must be at least 1"
-                )
-        if self.max_wait_ms is not None and self.max_wait_ms <= 0:
-            raise ValueError(f"max wait {self.max_wait_ms} ms must be above 0")
-        for name in ("drain_seconds", "watch_seconds"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"{name.replace('_', ' ')} {getattr(self, name)} must be 0 or more"
-                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,7 +138,11 @@ async def _gallery(config: ServerConfig, models: Models, store: VectorStore) -> 
         yield
 
 
-def _builder(config: ServerConfig, decoders: Decoders, metrics: Metrics):  # type: ignore[no-untyped-def]
+def _builder(
+    config: ServerConfig, decoders: Decoders, metrics: Metrics
+) -> Callable[[pathlib.Path], Awaitable[Engine]]:
+    """Loads and compiles the bundle at a path."""
+
     def load(path: pathlib.Path) -> tuple[Encoder, Preprocessor]:
         loaded = bundles.load(path)
         encoder = Encoder(loaded, batch_size=config.batch_size, text_lengths=config.text_lengths)

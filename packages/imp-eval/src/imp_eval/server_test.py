@@ -16,7 +16,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from imp_eval import calls
 from imp_eval.client import Client, Input, ServiceError, text
 from imp_eval.conftest import inputs, refused, running
-from imp_eval.server import ServerConfig, serve
+from imp_eval.server import serve
+from imp_eval.server_config import ServerConfig
 
 
 def test_overload_and_deadlines_through_the_wire(bundle_path, cache) -> None:

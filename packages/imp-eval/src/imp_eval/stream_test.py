@@ -16,7 +16,7 @@ from imp_eval.async_client import AsyncClient
 from imp_eval.client import Client, Input, ItemFailure, text
 from imp_eval.conftest import inputs, refused, running
 from imp_eval.ordered import Drain, in_order
-from imp_eval.server import ServerConfig
+from imp_eval.server_config import ServerConfig
 from imp_proto.v1 import embedding_pb2
 
 

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from imp_eval.client import Client, ClientTls, Options, text
 from imp_eval.conftest import running
-from imp_eval.server import ServerConfig
+from imp_eval.server_config import ServerConfig
 from imp_eval.tls import ServerTls
 
 

@@ -13,7 +13,7 @@ from imp_eval.calls import methods
 from imp_eval.cli import main
 from imp_eval.client import Client, Options, text
 from imp_eval.conftest import refused, running
-from imp_eval.server import ServerConfig
+from imp_eval.server_config import ServerConfig
 from imp_eval.tokens import Caller, RateLimitError, Tokens, UnauthenticatedError, new_token
 from imp_proto.v1 import embedding_pb2
 
