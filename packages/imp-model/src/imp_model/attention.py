@@ -19,8 +19,10 @@ class Attention(nnx.Module):
         d, self.num_heads = config.width, config.num_heads
         self.implementation = config.attention
         self.qkv = Linear(d, 3 * d, init, axes=("embed", "heads"))
-        self.q_norm = LayerNorm(d // config.num_heads, init)
-        self.k_norm = LayerNorm(d // config.num_heads, init)
+        self.normalises = config.qk_norm
+        if config.qk_norm:
+            self.q_norm = LayerNorm(d // config.num_heads, init)
+            self.k_norm = LayerNorm(d // config.num_heads, init)
         self.out = Linear(d, d, init, axes=("heads", "embed"))
 
     def __call__(
@@ -31,7 +33,8 @@ class Attention(nnx.Module):
             b, n, 3, self.num_heads, d // self.num_heads
         )
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        q, k = self.q_norm(q), self.k_norm(k)
+        if self.normalises:
+            q, k = self.q_norm(q), self.k_norm(k)
         y = attend(q, k, v, mask, implementation=self.implementation)
         return self.out(y.reshape(b, n, d))
 

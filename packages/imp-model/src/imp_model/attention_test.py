@@ -1,5 +1,6 @@
 """Attention, LayerNorm and GELU against PyTorch's (a golden file) and plain NumPy."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -42,11 +43,13 @@ def test_layer_norm_and_gelu_are_pytorchs(golden):
     np.testing.assert_allclose(activation, golden["gelu"], rtol=1e-5, atol=1e-6)
 
 
-def test_attention_by_its_formula(config):
+@pytest.mark.parametrize("qk_norm", [True, False])
+def test_attention_by_its_formula(config, qk_norm):
     rng = np.random.default_rng(0)
+    config = dataclasses.replace(config, qk_norm=qk_norm)
     layer = Attention(config, Init.seeded(0, "attention"))
     k = config.width // config.num_heads
-    for norm in (layer.q_norm, layer.k_norm):
+    for norm in (layer.q_norm, layer.k_norm) if qk_norm else ():
         norm.scale[...] = jnp.asarray(rng.normal(1, 0.5, k), jnp.float32)
     x = rng.normal(size=(2, 5, config.width)).astype(np.float32)
     mask = np.array([[True] * 5, [True, True, False, True, False]])
@@ -57,8 +60,10 @@ def test_attention_by_its_formula(config):
     for b in range(2):
         for a in range(config.num_heads):
             s = slice(a * k, (a + 1) * k)
-            qs = normed(q[b, :, s], np.asarray(layer.q_norm.scale[...]))
-            ks = normed(k_[b, :, s], np.asarray(layer.k_norm.scale[...]))
+            qs, ks = q[b, :, s], k_[b, :, s]
+            if qk_norm:
+                qs = normed(qs, np.asarray(layer.q_norm.scale[...]))
+                ks = normed(ks, np.asarray(layer.k_norm.scale[...]))
             weights = np.exp(qs @ ks.T / np.sqrt(k)) * mask[b]
             heads[b, :, s] = weights / weights.sum(1, keepdims=True) @ v[b, :, s]
     want = heads @ np.asarray(layer.out.kernel[...])

@@ -24,6 +24,9 @@ class ModelConfig:
     (Switch's no-token-left-behind), with which each is taken wherever there are slots enough.
     `gates="normalised"`: a token's sum to 1 over the experts that took it (sparse upcycling).
 
+    `qk_norm=False` leaves QK-LayerNorm out, which a ViT trained elsewhere may lack, and which the
+    paper needs for experts under contrastive losses.
+
     `layers="unroll"` and `remat` change the program and not what it computes; `attention` and
     `experts` pick a kernel (see kernels), which rounds otherwise and not every platform has.
     `dtype` is the compute type; parameters, router, softmax and losses stay in float32.
@@ -47,6 +50,7 @@ class ModelConfig:
     router_noise: float = 1.0
     importance_loss: float = 0.005
     load_loss: float = 0.005
+    qk_norm: bool = True
     patch: tuple[int, int, int] = (4, 16, 16)
     audio_patch: tuple[int, int] = (16, 16)
     vision_positions: tuple[int, int, int] = (16, 32, 32)

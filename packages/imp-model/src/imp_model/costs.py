@@ -119,7 +119,7 @@ def activation_bytes(config: ModelConfig, num_tokens: int, *, remat: str) -> int
         routing = 5 * slots if moe else 0.0
         if remat == "none":
             # LayerNorms, q's and k's among them, keep their inputs; softmax works in float32.
-            normed = bytes_each * 4 * d
+            normed = bytes_each * (4 if c.qk_norm else 2) * d
             products = bytes_each * (6 * d + 2 * hidden + 2 * out)
             softmax = c.num_heads * (n * (4 + bytes_each) + 8)
             router = 4 * (d + c.num_experts + 2) + slots * 13 if moe else 0.0

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imp_train.adaptive import Blocks, ByProgress, ByReward
-from imp_train.loop import train
 from imp_train.metrics import read
+from imp_train.train import train
 
 KINDS = [ByProgress, ByReward]
 WEIGHTS = [3.0, 1.0, 1.0]

@@ -17,14 +17,16 @@ from imp_train.config import Experiment
 from imp_train.describe import describe, layers_of, page
 from imp_train.experiments import EXPERIMENTS, make, summary_of
 from imp_train.inspect import digest, inspect
-from imp_train.loop import train
 from imp_train.placement import MeshShape
 from imp_train.plan import page as page_of_plan
 from imp_train.plan import plan
 from imp_train.processes import Processes, is_first, leave
+from imp_train.studies import curves
 from imp_train.studies import report as study_report
+from imp_train.studies.convergence import study as convergence
 from imp_train.studies.run import run as run_study
 from imp_train.topology import Topology
+from imp_train.train import train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,11 +162,13 @@ class Plan(_Chosen):
 class RunStudy:
     """Run a study of the paper's: its arms at equal compute, seed by seed, scored on held-out data.
 
-    Writes WORKDIR/NAME-SCALE/: a table, a figure, and results.jsonl. Stopped, it goes on.
+    Writes WORKDIR/NAME-SCALE/: a table, figures, and results.jsonl. Stopped, it goes on.
+    "convergence" needs no data and has one scale.
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """objectives, mixtures, experts, audio, towers, routing, balance, schedules or prompts."""
+    """objectives, mixtures, resolutions, experts, audio, towers, routing, balance, schedules,
+    qk_norm, prompts or convergence."""
     workdir: Path
     data: tuple[Path, ...] = (Path("quickstart/data"),)
     """Built datasets, or folders of some."""
@@ -173,11 +177,18 @@ class RunStudy:
     seeds: int = 3
 
     def run(self) -> int:
-        study = studies.make(self.name, self.data, scale=self.scale)
-        root = self.workdir / f"{self.name}-{self.scale}"
-        runs = run_study(study, root, seeds=self.seeds)
-        written = study_report.write(study, runs, root)
-        print(study_report.table(study, runs))
+        if self.name == "convergence":
+            root = self.workdir / self.name
+            found = convergence.run(root, seeds=self.seeds)
+            text, written = convergence.table(found), convergence.write(found, root)
+        else:
+            study = studies.make(self.name, self.data, scale=self.scale)
+            root = self.workdir / f"{self.name}-{self.scale}"
+            runs = run_study(study, root, seeds=self.seeds)
+            text, written = study_report.table(study, runs), study_report.write(study, runs, root)
+            losses = curves.figure(study, root, runs)
+            written += study_report.write_picture(f"{study.name}-losses", losses, root)
+        print(text)
         print("\n".join(map(str, written)))
         return 0
 

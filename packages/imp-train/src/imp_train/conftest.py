@@ -105,7 +105,7 @@ def make(data, cache):
 @pytest.fixture(scope="session")
 def whole(make, tmp_path_factory):
     """The tiny experiment trained in one go."""
-    from imp_train.loop import train
+    from imp_train.train import train
 
     workdir = tmp_path_factory.mktemp("whole")
     return workdir, train(make(), workdir, progress=False)

@@ -2,17 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from imp_data.batch import Batch
 from imp_data.datasets import Dataset
 from imp_data.loader import Batches, Loader
 from imp_data.mixture import Mixture
 from imp_data.tokenizer import Tokenizer
-from imp_train.adaptive import Adaptive, Blocks
 from imp_train.config import Experiment
 from imp_train.objectives import labels_needed
-from imp_train.sampler import Sampler
+from imp_train.schedule import Schedule
 from imp_train.tasks import Task, Variant
 
 
@@ -28,58 +26,21 @@ class Choice:
         return f"{self.task.name}/{self.variant.name}"
 
 
-class Schedule:
-    """step -> Choice: task by weight, variants of a task uniformly; pure but for what an adaptive
-    sampler learned."""
-
-    def __init__(self, experiment: Experiment, datasets: Mapping[str, Dataset]) -> None:
-        self._experiment = experiment
-        self._blocks: Blocks | None = None
-        self.choices: list[Choice] = []
-        self.weights: list[float] = []
-        for task in experiment.tasks:
-            weight = task.weight or float(datasets[task.name].num_examples[task.split])
-            for variant in task.variants:
-                self.choices.append(Choice(task, variant))
-                self.weights.append(weight / len(task.variants))
-
-        self.restore({})
-
-    def __call__(self, step: int) -> Choice:
-        """Raises IndexError for a step that an adaptive sampler has not come to yet."""
-        if self._blocks is not None:
-            return self.choices[self._blocks(step)]
-        sampler, seed = self._experiment.sampler, self._experiment.seed
-        assert isinstance(sampler, Sampler)
-        return self.choices[sampler(self.weights, seed, step)]
-
-    def of_step(self, step: int) -> list[Choice]:
-        """One choice, or of a mixed step one for each of its batches."""
-        if not self._experiment.mixed:
-            return [self(step)]
-        count = self._experiment.optimizer.accumulate
-        return [self(number) for number in range(step * count, (step + 1) * count)]
-
-    def soon(self, start: int, stop: int) -> list[Choice]:
-        """The choices of these steps, as far as they are decided."""
-        if self._blocks is not None:
-            stop = min(stop, self._blocks.decided)
-        return [choice for step in range(start, stop) for choice in self.of_step(step)]
-
-    def observe(self, step: int, choice: Choice, loss: float) -> None:
-        """Each step's loss, in order; an adaptive sampler learns from it."""
-        if self._blocks is not None:
-            self._blocks.observe(step, self.choices.index(choice), loss)
-
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Goes on from what `saved()` gave; from the start with nothing."""
-        experiment = self._experiment
-        if isinstance(experiment.sampler, Adaptive):
-            self._blocks = Blocks(experiment.sampler, self.weights, experiment.seed, saved)
-
-    def saved(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
-        return {} if self._blocks is None else self._blocks.saved()
+def schedule_of(experiment: Experiment, datasets: Mapping[str, Dataset]) -> Schedule[Choice]:
+    """Tasks by weight, the variants of a task uniformly."""
+    choices, weights = [], []
+    for task in experiment.tasks:
+        weight = task.weight or float(datasets[task.name].num_examples[task.split])
+        for variant in task.variants:
+            choices.append(Choice(task, variant))
+            weights.append(weight / len(task.variants))
+    return Schedule(
+        choices,
+        weights,
+        experiment.sampler,
+        seed=experiment.seed,
+        per_step=experiment.optimizer.accumulate if experiment.mixed else 1,
+    )
 
 
 def load_datasets(experiment: Experiment) -> dict[str, Dataset]:
@@ -133,7 +94,7 @@ class Inputs:
     ) -> None:
         """`num_workers` processes make the batches of all tasks; with 0 a thread does. `shards` of
         each batch's `num_shards` parts are this host's."""
-        self.schedule = Schedule(experiment, datasets)
+        self.schedule = schedule_of(experiment, datasets)
         self._prefetch = 2 if num_workers else 4
         ahead = self._prefetch * max(1, num_workers) + experiment.log_every
         every = getattr(experiment.sampler, "every", None)

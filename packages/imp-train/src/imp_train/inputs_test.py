@@ -10,7 +10,7 @@ from imp_data import own_tokenizer
 from imp_data.pipelines.build import build_dataset
 from imp_data.tokenizer import Tokenizer
 from imp_train.conftest import IMAGE, MODEL
-from imp_train.inputs import Inputs, Schedule, load_datasets
+from imp_train.inputs import Inputs, load_datasets, schedule_of
 from imp_train.objectives import NCE
 from imp_train.tasks import Task
 
@@ -79,7 +79,7 @@ def test_weights_are_numbers_of_examples_unless_given_shared_by_variants(make, d
         name="plain", dataset=data / "plain", objective=two.objective, variants=two.variants[:1]
     )
     experiment = make(tasks=(two, heavy, plain))
-    schedule = Schedule(experiment, load_datasets(experiment))
+    schedule = schedule_of(experiment, load_datasets(experiment))
     assert [choice.key for choice in schedule.choices] == [
         "pictures/base",
         "pictures/again",

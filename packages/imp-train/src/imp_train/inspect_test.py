@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from imp_train.inspect import add_session, digest, inspect
-from imp_train.loop import train
+from imp_train.train import train
 
 
 def test_a_finished_run_tells_what_it_took(whole):

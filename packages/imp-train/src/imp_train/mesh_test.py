@@ -19,9 +19,9 @@ import pytest
 from imp_model import bundle
 from imp_train.compile import use_persistent_cache
 from imp_train.conftest import tiny
-from imp_train.loop import train
 from imp_train.placement import MeshShape
 from imp_train.processes import Processes, leave
+from imp_train.train import train
 
 WAIT = 600
 

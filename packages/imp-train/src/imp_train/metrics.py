@@ -13,7 +13,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from imp_data.stores.atomic import write_file
-from imp_train.inputs import Choice
+from imp_train.schedule import Choice
 from imp_train.throughput import Rates, Throughput
 
 _LINE = "{desc} {n_fmt}/{total_fmt} |{bar:8}| {elapsed}<{remaining}{postfix}"
@@ -40,7 +40,8 @@ class Metrics:
         progress: bool,
         throughput: Throughput | None = None,
     ) -> None:
-        """Without a workdir nothing is written: another process does it."""
+        """Without a workdir nothing is written: another process does it. `throughput` is read at
+        each `flush`."""
         path = Path(os.devnull) if workdir is None else workdir / "metrics.jsonl"
         if workdir is not None:
             _keep_before(path, start)
@@ -65,8 +66,6 @@ class Metrics:
 
     def add(self, step: int, choice: Choice, values: dict[str, jax.Array]) -> None:
         self._pending.append((step, choice, values))
-        if self._throughput is not None:
-            self._throughput.add(choice.key, choice.variant)
         # A mixed step has several records.
         self._bar.update(step + 1 - self._bar.n)
 

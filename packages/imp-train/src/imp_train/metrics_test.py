@@ -76,6 +76,7 @@ def test_the_line_on_a_terminal_has_count_and_rates(make, tmp_path, capsys, monk
     throughput = Throughput(MODEL, now=0.0, peak=None)
     log = Metrics(tmp_path, start=0, steps=9, progress=True, throughput=throughput)
     for step in range(2):
+        throughput.add(choice.key, choice.variant)
         log.add(step, choice, {"loss": jnp.float32(2.5), "skipped": jnp.bool_(False)})
     log.flush()
     log.close()

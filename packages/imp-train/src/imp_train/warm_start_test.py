@@ -12,7 +12,7 @@ from imp_model.bundle import flatten
 from imp_train.conftest import MODEL
 from imp_train.initial import initial_state
 from imp_train.inputs import load_datasets
-from imp_train.loop import identity, train
+from imp_train.train import identity, train
 
 LABELS = {"colours": ("blue", "red")}
 

@@ -94,6 +94,7 @@ class Corpora:
         model: ModelConfig | None = None,
         sampler: Sampler | Adaptive | None = None,
         views: Sequence[View] = (),
+        peak_rate: float = 1e-3,
     ) -> Callable[[int], Experiment]:
         """An arm: all but the seed. `model` is another than the scale's; a bundle is served with
         `views`, by default the smallest that the tasks see of each modality, and with words."""
@@ -108,7 +109,9 @@ class Corpora:
                 model=dataclasses.replace(model, vocab_size=max(words, model.vocab_size)),
                 tasks=tuple(tasks),
                 steps=scale.steps,
-                optimizer=OptimizerConfig(warmup_steps=scale.steps // 10, b2=0.99),
+                optimizer=OptimizerConfig(
+                    peak_rate=peak_rate, warmup_steps=scale.steps // 10, b2=0.99
+                ),
                 sampler=sampler or Stratified(),
                 views=tuple(view for _, view in sorted(served.items())),
                 tokenizer=self.tokenizer,

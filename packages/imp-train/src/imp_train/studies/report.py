@@ -13,7 +13,7 @@ from imp_data.stores.atomic import write_file
 from imp_train.columns import short
 from imp_train.studies.study import Run, Study
 
-_COLOURS = ("#1f5fbf", "#c8552d", "#2a8c4a", "#7d4bb0", "#b8860b", "#5a6b7b")
+COLOURS = ("#1f5fbf", "#c8552d", "#2a8c4a", "#7d4bb0", "#b8860b", "#5a6b7b")
 _PANELS = 4
 # By arm and column, a value for each seed.
 Values = Mapping[str, Mapping[str, Sequence[float]]]
@@ -56,12 +56,16 @@ def table(study: Study, runs: Sequence[Run]) -> str:
     ]
     for arm in arms:
         own = [run for run in runs if run.arm == arm]
-        costs = (own[0].parameters, own[0].steps, _mean(own, "tokens"), _mean(own, "flops"))
+        costs = (own[0].parameters, *(_mean(own, name) for name in ("steps", "tokens", "flops")))
         lines.append(f"| {arm} | " + " | ".join(short(cost) for cost in costs) + " |")
-    columns = list(dict.fromkeys(name for arm in arms for name in values[arm]))
+    for arm in arms:
+        own = [run for run in runs if run.arm == arm]
+        if diverged := [run for run in own if not run.scores]:
+            lines += ["", f"{arm}: {len(diverged)} of {len(own)} runs diverged and have no scores."]
+    columns = list(dict.fromkeys(name for arm in arms for name in values.get(arm, {})))
     lines += ["", "| held out | " + " | ".join(arms) + " |", "|---" * len(arms) + "|---|"]
     for column in columns:
-        cells = [_cell(values[arm].get(column)) for arm in arms]
+        cells = [_cell(values.get(arm, {}).get(column)) for arm in arms]
         lines.append(f"| {column} | " + " | ".join(cells) + " |")
     lines += ["", f"By how much an arm is above {arms[0]}, seed by seed:", ""]
     lines += ["| held out | " + " | ".join(arms[1:]) + " |", "|---" * (len(arms) - 1) + "|---|"]
@@ -72,8 +76,11 @@ def table(study: Study, runs: Sequence[Run]) -> str:
 
 
 def _differences(values: Values, column: str, first: str, other: str) -> list[float] | None:
-    a, b = values[first].get(column), values[other].get(column)
-    return None if a is None or b is None else [y - x for x, y in zip(a, b, strict=True)]
+    a, b = values.get(first, {}).get(column), values.get(other, {}).get(column)
+    # A seed that diverged has nothing to compare.
+    if a is None or b is None or len(a) != len(b):
+        return None
+    return [y - x for x, y in zip(a, b, strict=True)]
 
 
 def _cell(values: Sequence[float] | None, *, sign: bool = False) -> str:
@@ -91,7 +98,7 @@ def _mean(runs: Sequence[Run], field: str) -> float:
 def figure(study: Study, runs: Sequence[Run]) -> Figure:
     """A panel a figure: a bar an arm, its standard error, a dot a seed, chance as a line."""
     values, arms = values_of(study, runs), list(study.arms)
-    columns = list(dict.fromkeys(name for arm in arms for name in values[arm]))
+    columns = list(dict.fromkeys(name for arm in arms for name in values.get(arm, {})))
     chances = {s.column: s.chance for own in runs for s in own.scores}
     rows = -(-len(columns) // _PANELS)
     with matplotlib.rc_context():
@@ -101,8 +108,8 @@ def figure(study: Study, runs: Sequence[Run]) -> Figure:
         for axis in axes.flat[len(columns) :]:
             axis.axis("off")
         for axis, column in zip(axes.flat, columns, strict=False):
-            for place, (arm, colour) in enumerate(zip(arms, _COLOURS * 9, strict=False)):
-                if (own := values[arm].get(column)) is None:
+            for place, (arm, colour) in enumerate(zip(arms, COLOURS * 9, strict=False)):
+                if (own := values.get(arm, {}).get(column)) is None:
                     continue
                 mean, error = mean_and_error(own)
                 spread = None if math.isnan(error) else error
@@ -119,14 +126,24 @@ def figure(study: Study, runs: Sequence[Run]) -> Figure:
 
 def write(study: Study, runs: Sequence[Run], root: Path) -> list[Path]:
     """ROOT/NAME.md, NAME.png and NAME.svg."""
-    written = [root / f"{study.name}.{kind}" for kind in ("md", "png", "svg")]
-    write_file(written[0], table(study, runs).encode())
-    picture = figure(study, runs)
-    for path in written[1:]:
+    return write_page(study.name, table(study, runs), figure(study, runs), root)
+
+
+def write_page(name: str, text: str, picture: Figure, root: Path) -> list[Path]:
+    """ROOT/NAME.md, NAME.png and NAME.svg."""
+    page = root / f"{name}.md"
+    write_file(page, text.encode())
+    return [page, *write_picture(name, picture, root)]
+
+
+def write_picture(name: str, picture: Figure, root: Path) -> list[Path]:
+    """ROOT/NAME.png and NAME.svg."""
+    written = [root / f"{name}.{kind}" for kind in ("png", "svg")]
+    for path in written:
         content = io.BytesIO()
         # Without a date, and with names that are no random numbers, equal results are equal files.
         metadata = {"Date": None} if path.suffix == ".svg" else None
-        with matplotlib.rc_context({"svg.hashsalt": study.name}):
+        with matplotlib.rc_context({"svg.hashsalt": name}):
             picture.savefig(content, format=path.suffix[1:], dpi=120, metadata=metadata)
         write_file(path, content.getvalue())
     return written

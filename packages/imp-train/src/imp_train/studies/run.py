@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,18 @@ from tqdm import tqdm
 
 from imp_data.stores.atomic import write_file
 from imp_data.stores.lock import sole_writer
-from imp_model import bundle
-from imp_model.model import num_parameters
+from imp_model.model import Model, num_parameters
 from imp_train import metrics
 from imp_train.compile import use_persistent_cache
 from imp_train.config import Experiment
+from imp_train.initial import classifiers
 from imp_train.inputs import load_datasets
-from imp_train.loop import identity, train
 from imp_train.studies import scoring
 from imp_train.studies.study import Run, Score, Study, workdir_of
 from imp_train.throughput import step_flops
+from imp_train.train import identity, train
 
+log = logging.getLogger(__name__)
 RESULTS = "results.jsonl"
 
 
@@ -72,31 +75,44 @@ def _run(
     progress: bool,
 ) -> Run:
     workdir = workdir_of(root, arm, seed)
-    summary = train(experiment, workdir, progress=progress)
-    if not summary.finished:
-        raise KeyboardInterrupt
-    scores = scoring.score(
-        workdir / "bundle",
-        root / "scores" / workdir.name,
-        benchmarks=study.benchmarks,
-        tasks=study.tasks,
-        compiled=root / "compiled-scoring",
-        # Where examples are routed together, an embedding is its own only alone.
-        batch_size=32 if experiment.model.routing_group == "example" else 1,
-    )
+    began = time.perf_counter()
+    scores: tuple[Score, ...] = ()
+    try:
+        summary = train(experiment, workdir, progress=progress)
+    except FloatingPointError as error:
+        # What an arm may well come to, and no less a finding.
+        log.warning("%s, seed %d: %s", arm, seed, error)
+    else:
+        if not summary.finished:
+            raise KeyboardInterrupt
+        scores = scoring.score(
+            workdir / "bundle",
+            root / "scores" / workdir.name,
+            benchmarks=study.benchmarks,
+            tasks=study.tasks,
+            compiled=root / "compiled-scoring",
+            # Where examples are routed together, an embedding is its own only alone.
+            batch_size=32 if experiment.model.routing_group == "example" else 1,
+        )
     # What is left is the bundle, its metrics and plots.
     shutil.rmtree(workdir / "checkpoints")
     records = metrics.read(workdir)
     tokens, flops = spent(experiment, [(r["task"], r["variant"]) for r in records])
+    labels = classifiers(experiment, load_datasets(experiment))
+    model = Model.abstract(
+        experiment.model,
+        pairs=experiment.pairs,
+        classifiers={name: len(classes) for name, classes in labels.items()},
+    )
     return Run(
         arm=arm,
         seed=seed,
         experiment=digest,
-        steps=experiment.steps,
+        steps=records[-1]["step"] + 1,
         tokens=tokens,
         flops=flops,
-        parameters=num_parameters(bundle.load(workdir / "bundle").model),
-        seconds=summary.seconds["total"],
+        parameters=num_parameters(model),
+        seconds=time.perf_counter() - began,
         scores=scores,
     )
 

@@ -28,7 +28,10 @@ def several(colours, tmp_path_factory):
     build_dataset(
         source=f"folder:{root / 'clips'}",
         out=root / "data" / "clips",
-        views=[VideoView(frames=16, size=32, fps=8), AudioView(frames=32)],
+        views=[
+            *(VideoView(frames=16, size=size, fps=8) for size in (16, 32, 64)),
+            AudioView(frames=32),
+        ],
         num_threads=1,
         progress=False,
     )
@@ -44,12 +47,14 @@ def made(several):
 DIFFER = {
     "objectives": ({"tasks"}, set()),
     "mixtures": ({"tasks", "views"}, set()),
+    "resolutions": ({"tasks", "views"}, set()),
     "experts": ({"model"}, {"num_dense_layers", "num_moe_layers", "num_experts"}),
     "audio": ({"tasks", "views", "model"}, {"num_dense_layers", "num_moe_layers", "num_experts"}),
     "towers": ({"model"}, {"num_dense_layers", "num_moe_layers", "num_experts", "towers"}),
     "routing": ({"model"}, {"router", "routing_group", "capacity_factor", "top_k"}),
     "balance": ({"tasks"}, set()),
     "schedules": ({"sampler"}, set()),
+    "qk_norm": ({"model", "optimizer"}, {"qk_norm"}),
     "prompts": ({"tasks"}, set()),
 }
 
@@ -99,6 +104,19 @@ def test_a_mixture_grows_dataset_by_dataset(made):
     assert arms[0] < arms[1]
 
 
+def test_sizes_join_one_by_one_at_equal_tokens(made):
+    """Clips of 32 pixels in batches of 64 are the base; they hold as many tokens as the others."""
+    arms = {name: arm(0) for name, arm in made["resolutions"].arms.items()}
+    assert list(arms) == ["base", "+ half", "+ double", "+ DropToken"]
+    for task in arms["+ DropToken"].tasks:
+        tokens = {v.name: v.tokens(arms["base"].model)["video"] for v in task.variants}
+        assert tokens == dict.fromkeys(("base", "half", "double", "drop"), 64 * 16)
+        sizes = [(v.views[0].size, v.batch_size) for v in task.variants]
+        assert sizes == [(32, 64), (16, 256), (64, 16), (64, 64)]
+    served = [[v.size for v in arm.views if v.modality == "video"] for arm in arms.values()]
+    assert served == [[32], [32], [64], [64]]
+
+
 def test_without_sound_there_is_none(made):
     for name, arm in made["audio"].arms.items():
         modalities = {m for task in arm(0).tasks for m in task.objective.modalities}
@@ -118,5 +136,7 @@ def test_prompts_are_in_one_arm_alone(made):
 def test_what_a_study_lacks_is_said(colours):
     with pytest.raises(ValueError, match=r"needs labelled sounds.* there is colours/image"):
         make("audio", [colours], scale="tiny")
+    with pytest.raises(ValueError, match=r"two sizes or three.* there is colours/image"):
+        make("resolutions", [colours], scale="tiny")
     with pytest.raises(ValueError, match="adds datasets to colours; name others"):
         make("mixtures", [colours], scale="tiny")

@@ -48,7 +48,8 @@ class Score:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one arm came to with one seed; `experiment` is the sha256 of what was run on what."""
+    """What one arm came to with one seed; `experiment` is the sha256 of what was run on what. One
+    that diverged has no scores, and the steps until it was given up."""
 
     arm: str
     seed: int

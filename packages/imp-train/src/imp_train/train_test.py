@@ -13,7 +13,7 @@ from imp_train.checkpoint import Checkpoints
 from imp_train.config import OptimizerConfig
 from imp_train.initial import classifiers, initial_state
 from imp_train.inputs import load_datasets
-from imp_train.loop import train
+from imp_train.train import train
 
 
 def restored(experiment, workdir):
@@ -116,7 +116,7 @@ def test_the_workdir_of_another_experiment_is_refused(whole, make):
 def test_the_workdir_of_other_data_is_refused(whole, make, monkeypatch):
     other = dict(load_datasets(make()))
     other["classes"] = dataclasses.replace(other["classes"], plan_digest="another")
-    monkeypatch.setattr("imp_train.loop.load_datasets", lambda experiment: other)
+    monkeypatch.setattr("imp_train.train.load_datasets", lambda experiment: other)
     with pytest.raises(ValueError, match=r"another experiment \(it differs in data\)"):
         train(make(), whole[0], progress=False)
 
