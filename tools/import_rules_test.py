@@ -64,6 +64,7 @@ def test_the_tree_keeps_the_rules() -> None:
         ("imp_model/planted", "import optax", "imp_model sees none of ours"),
         ("imp_train/planted", "import imp_eval", "imp_train sees imp_data and imp_model"),
         ("imp_train/planted", "import imp_proto.v1.record_pb2", "imp_train reads no disk format"),
+        ("imp_train/rates", "import imp_train.tasks", "The AGD loop knows of no data"),
         ("imp_eval/planted", "import imp_train", "imp_eval meets imp_train at the bundle only"),
         ("imp_eval/planted", "import grpc", "gRPC stays in"),
         ("imp_eval/planted", "import imp_data.pipelines.plan", "Training and serving read"),

@@ -44,8 +44,10 @@ class Bundle:
     digest: str
 
 
-def flatten(parts: Mapping[str, nnx.Module]) -> dict[str, Any]:
-    """{part/path: array, or shape of an abstract model's} over every parameter, in stable order."""
+def flatten(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """{part/path: array, or shape of an abstract model's} over every parameter, in stable order.
+
+    A part is a module or any other tree of arrays."""
     flat, _ = jax.tree.flatten_with_path(dict(parts))
     return {_name(path): value for path, value in flat}
 

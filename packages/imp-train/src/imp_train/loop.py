@@ -19,9 +19,9 @@ from imp_data.stores.lock import sole_writer
 from imp_train.checkpoint import Checkpoints, check_experiment
 from imp_train.metrics import Metrics
 from imp_train.processes import any_of_them, is_first, wait_for_all
+from imp_train.rates import Rated
 from imp_train.schedule import Schedule
 from imp_train.state import TrainState
-from imp_train.throughput import Throughput
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Problem(Protocol):
     """Updates that may come to nothing because they are not finite."""
     peak_rate: float
     schedule: Schedule[Any]
-    throughput: Throughput | None
+    throughput: Rated | None
 
     def start(self, state: TrainState, stop: int) -> None:
         """Before the first step from `state`, whose schedule is restored."""

@@ -13,8 +13,8 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from imp_data.stores.atomic import write_file
+from imp_train.rates import Rated, Rates
 from imp_train.schedule import Choice
-from imp_train.throughput import Rates, Throughput
 
 _LINE = "{desc} {n_fmt}/{total_fmt} |{bar:8}| {elapsed}<{remaining}{postfix}"
 
@@ -38,7 +38,7 @@ class Metrics:
         start: int,
         steps: int,
         progress: bool,
-        throughput: Throughput | None = None,
+        throughput: Rated | None = None,
     ) -> None:
         """Without a workdir nothing is written: another process does it. `throughput` is read at
         each `flush`."""

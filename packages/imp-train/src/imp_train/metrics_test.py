@@ -10,7 +10,8 @@ from imp_train import metrics
 from imp_train.conftest import MODEL
 from imp_train.inputs import Choice
 from imp_train.metrics import Metrics
-from imp_train.throughput import Rates, Throughput
+from imp_train.rates import Rates
+from imp_train.throughput import Throughput
 
 
 def test_summary_by_task_and_variant():

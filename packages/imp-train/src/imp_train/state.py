@@ -6,17 +6,17 @@ from typing import Any
 import jax
 
 from imp_model.bundle import flatten
-from imp_train.optimizer import Moments, Parts
 
 
 @dataclasses.dataclass
 class TrainState:
-    """`step` counts all steps, `positions[task/variant]` the batches each loader has given;
-    `sampler` is what an adaptive one remembers."""
+    """`parts` and `moments` are trees of arrays by a part's name. `step` counts all steps,
+    `positions[task/variant]` the batches each loader has given; `sampler` is what an adaptive one
+    remembers."""
 
     step: int
-    parts: Parts
-    moments: Moments
+    parts: dict[str, Any]
+    moments: dict[str, Any]
     positions: dict[str, int]
     skipped: int = 0
     sampler: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -1,13 +1,11 @@
-"""Throughput: examples, tokens and FLOPs a second, MFU, and how long a run still takes."""
-
-import dataclasses
+"""Throughput: examples, tokens and FLOPs a second, and MFU, of steps counted as they are taken."""
 
 import jax
 
 from imp_model.config import ModelConfig
 from imp_model.costs import forward_flops
 from imp_train.chips import of_kind
-from imp_train.columns import short
+from imp_train.rates import Rates
 from imp_train.tasks import Variant
 
 # Of a reading's rates in the average: the last few readings count.
@@ -25,24 +23,6 @@ def step_flops(config: ModelConfig, variant: Variant) -> float:
         for v in variant.views
     )
     return 3.0 * variant.batch_size * forward
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rates:
-    """A second's worth, smoothed; `mfu` is None where the devices' peak is not known."""
-
-    steps: float
-    examples: float
-    tokens: float
-    mfu: float | None
-
-    def named(self) -> dict[str, float]:
-        """By name, what is known."""
-        return {name: rate for name, rate in dataclasses.asdict(self).items() if rate is not None}
-
-    def __str__(self) -> str:
-        words = f"{short(self.examples)} examples/s, {short(self.tokens)} tokens/s"
-        return words if self.mfu is None else f"{words}, MFU {self.mfu:.1%}"
 
 
 class Throughput:

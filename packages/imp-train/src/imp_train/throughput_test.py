@@ -6,8 +6,9 @@ import pytest
 
 from imp_model.costs import forward_flops
 from imp_train.conftest import IMAGE, MODEL, TEXT
+from imp_train.rates import Rates
 from imp_train.tasks import Variant
-from imp_train.throughput import Rates, Throughput, step_flops
+from imp_train.throughput import Throughput, step_flops
 
 PAIR = Variant(views=(IMAGE, TEXT), batch_size=4)
 

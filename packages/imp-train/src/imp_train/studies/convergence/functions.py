@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from imp_train.loop import descend, owned
+from imp_train.rates import Rated
 from imp_train.sampler import Sampler
 from imp_train.schedule import Schedule
 from imp_train.state import TrainState
-from imp_train.throughput import Throughput
 
 # Named arrays, or nests of them.
 Parts = dict[str, Any]
@@ -55,7 +55,7 @@ class Descended:
     log_every = 100
     checkpoint_every = 20_000
     max_skipped = 0
-    throughput: Throughput | None = None
+    throughput: Rated | None = None
 
     def __init__(
         self,
