@@ -8,6 +8,7 @@ import tyro
 
 from benchmarks.agd import AGD
 from benchmarks.build import Build
+from benchmarks.distributed_build import DistributedBuild
 from benchmarks.experts import Experts
 from benchmarks.index import Index
 from benchmarks.kills import Kills
@@ -24,6 +25,7 @@ from benchmarks.store_kills import StoreKills
 _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "data-build": Build,
     "data-loader": LoaderBenchmark,
+    "distributed-build": DistributedBuild,
     "near-duplicates": NearDuplicates,
     "moe-layer": MoELayer,
     "experts": Experts,

@@ -42,9 +42,10 @@ def build_data(workdir: Path, sample_files: Path) -> Path:
     return data
 
 
-def _build(name: str, files: Path, out: Path) -> Dataset:
+def build_options(name: str, files: Path) -> dict[str, Any]:
+    """Of a corpus whose sample files are there, for `build_dataset`."""
     source = SOURCES[name].format(files)
-    options: dict[str, Any] = {"views": list(STORED_VIEWS[name]), "name": name}
+    options: dict[str, Any] = {"source": source, "views": list(STORED_VIEWS[name]), "name": name}
     if name == "games":
         # Two episodes may begin with one tune. What is like the others is so by its nature:
         # docs/QUICKSTART.md.
@@ -52,11 +53,16 @@ def _build(name: str, files: Path, out: Path) -> Dataset:
         options["compare"] = ("audio",)
     elif name == "emoji":
         options["caption_from"] = "stem"
+    return options
+
+
+def _build(name: str, files: Path, out: Path) -> Dataset:
+    options = build_options(name, files)
     try:
-        return build.build_dataset(source=source, out=out, **options)
+        return build.build_dataset(out=out, **options)
     except ValueError:
         # Of samples that were written anew, or by an earlier version; else it fails again.
-        return build.build_dataset(source=source, out=out, overwrite=True, **options)
+        return build.build_dataset(out=out, overwrite=True, **options)
 
 
 def _give_tokenizer(datasets: Sequence[Dataset], path: Path) -> None:

@@ -1,16 +1,27 @@
-"""Checkpoints: parameters, moments and positions, saved in the background by Orbax."""
+"""Checkpoints: parameters, moments and positions, saved in the background by Orbax.
+
+A save holds a checksum of each array, computed on the device and so whatever its sharding: storage
+that gives back other bits than it got is found out, and the save before is taken.
+"""
 
 import contextlib
 import copy
+import dataclasses
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from imp_data.stores.atomic import write_file
+from imp_train.processes import any_of_them, is_first, wait_for_all
 from imp_train.state import TrainState
+
+log = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -41,6 +52,7 @@ class Checkpoints:
                 "positions": state.positions,
                 "skipped": state.skipped,
                 "sampler": state.sampler,
+                "checksums": checksums(arrays),
             }
         )
         self._manager.save(
@@ -55,10 +67,31 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def restore(self, state: TrainState) -> TrainState:
-        """The latest save, laid out as `state` is; or `state` itself if there is none."""
-        step = self._manager.latest_step()
-        if step is None:
-            return state
+        """The latest save that is whole, laid out as `state` is; or `state` itself if there is
+        none. Damaged ones are moved out of the way.
+
+        Raises ValueError where there are saves and none is whole.
+        """
+        damaged = ""
+        while (step := self._manager.latest_step()) is not None:
+            try:
+                restored: TrainState | None = self._restored(step, state)
+            # What a damaged file is found out by is whatever its reader makes of it.
+            except Exception as error:
+                damaged, restored = str(error).partition("\n")[0] or type(error).__name__, None
+            if not any_of_them(restored is None):
+                assert restored is not None
+                return restored
+            self._move_away(step, damaged or "another process could not read it")
+        if damaged:
+            raise ValueError(
+                f"no checkpoint in {self._directory} is whole ({damaged}); give another --workdir "
+                "to begin anew"
+            )
+        return state
+
+    def _restored(self, step: int, state: TrainState) -> TrainState:
+        """Raises whatever comes of a save that is damaged."""
         saved = self._manager.restore(
             step,
             args=ocp.args.Composite(
@@ -66,12 +99,33 @@ class Checkpoints:
             ),
         )
         progress = saved["progress"]
-        restored = state.with_arrays(saved["state"])
-        restored.step = progress["step"]
-        restored.positions = dict(progress["positions"])
-        restored.skipped = progress["skipped"]
-        restored.sampler = progress["sampler"]
-        return restored
+        # Saves of an earlier version have none.
+        kept = progress.get("checksums", {})
+        found = checksums(saved["state"]) if kept else {}
+        if wrong := [name for name in kept if found.get(name) != kept[name]]:
+            raise ValueError(f"{wrong[0]} is not what was saved")
+        return dataclasses.replace(
+            state.with_arrays(saved["state"]),
+            step=progress["step"],
+            positions=dict(progress["positions"]),
+            skipped=progress["skipped"],
+            sampler=progress["sampler"],
+        )
+
+    def _move_away(self, step: int, reason: str) -> None:
+        """So that training can save this step again."""
+        place = self._directory.with_name(f"damaged-step-{step}")
+        log.warning(
+            "the checkpoint of step %d is damaged (%s): moved to %s, going back to the one before",
+            step,
+            reason,
+            place,
+        )
+        if is_first():
+            shutil.rmtree(place, ignore_errors=True)
+            (self._directory / str(step)).rename(place)
+        wait_for_all(f"step {step} is moved away")
+        self._manager.reload()
 
     def close(self) -> None:
         """Waits for a save under way. Raises OSError where it finds no room."""
@@ -98,6 +152,26 @@ class Checkpoints:
             f"a checkpoint needs {needed}, and {free} is free at {self._directory}; {kept}: make "
             "room, and the same command goes on"
         )
+
+
+def checksums(arrays: dict[str, jax.Array]) -> dict[str, int]:
+    """Of each array's bits and their places. Every process must ask."""
+    return {name: int(value) for name, value in jax.device_get(_checksums(arrays)).items()}
+
+
+@jax.jit
+def _checksums(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def checksum(array: jax.Array) -> jax.Array:
+        kind = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[array.dtype.itemsize]
+        words = jax.lax.bitcast_convert_type(array, kind).astype(jnp.uint32)
+        # Of a word times an odd number no bit is lost; each place has a number of its own.
+        places = jnp.zeros((), jnp.uint32)
+        for axis, size in enumerate(array.shape):
+            along = jax.lax.broadcasted_iota(jnp.uint32, array.shape, axis)
+            places = places * jnp.uint32(size) + along
+        return jnp.sum(words * (2 * places + 1), dtype=jnp.uint32)
+
+    return jax.tree.map(checksum, arrays)
 
 
 def check_experiment(workdir: Path, text: str) -> None:

@@ -101,3 +101,57 @@ def test_a_disk_that_fills_during_a_save_is_told_in_a_line(make, tmp_path, monke
     monkeypatch.setattr(checkpoints._manager, "wait_until_finished", full)
     with pytest.raises(OSError, match=r"^a checkpoint needs more room.* step 0 is whole: make"):
         checkpoints.save(state)
+
+
+def largest(folder):
+    return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def flip(folder):
+    """One bit, in the middle of the largest file: Orbax itself does not see it."""
+    path = largest(folder)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(folder):
+    path = largest(folder)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES = [flip, cut, lambda folder: largest(folder).unlink(), shutil.rmtree]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=["flipped", "cut", "file lost", "all lost"])
+def test_a_damaged_save_is_told_and_the_one_before_is_taken(damage, make, tmp_path, caplog):
+    labels = {"colours": ("blue", "red")}
+    state = initial_state(make(), labels)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    for step in (1, 2):
+        state.step, state.positions = step, {"pictures/base": step}
+        checkpoints.save(state)
+    checkpoints.close()
+    damage(tmp_path / "checkpoints" / "2" / "state")
+    reopened = Checkpoints(tmp_path / "checkpoints")
+    restored = reopened.restore(initial_state(make(), labels))
+    assert (restored.step, restored.positions) == (1, {"pictures/base": 1})
+    [record] = caplog.records
+    assert "step 2 is damaged (" in record.getMessage()
+    assert (tmp_path / "damaged-step-2").is_dir()
+    # Training comes to step 2 again, and saves it.
+    reopened.save(state)
+    reopened.close()
+    again = Checkpoints(tmp_path / "checkpoints")
+    assert again.restore(initial_state(make(), labels)).step == 2
+    again.close()
+
+
+def test_where_no_save_is_whole_nothing_is_begun_anew(make, tmp_path):
+    state = initial_state(make(), {"colours": ("blue", "red")})
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(state)
+    checkpoints.close()
+    flip(tmp_path / "checkpoints" / "0" / "state")
+    with pytest.raises(ValueError, match=r"no checkpoint in .* is whole \(.*another --workdir"):
+        Checkpoints(tmp_path / "checkpoints").restore(state)
