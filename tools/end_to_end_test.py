@@ -19,10 +19,10 @@ from imp_model import bundle
 from imp_model.config import size
 from imp_train import metrics
 from imp_train.config import Experiment, OptimizerConfig
-from imp_train.train import train
 from imp_train.objectives import NCE, SCE
 from imp_train.sampler import Stratified
 from imp_train.tasks import Task, Variant
+from imp_train.train import train
 from quickstart import stages
 
 COLOURS = {

@@ -108,9 +108,7 @@ class Serving:
         alone = _call(dataclasses.replace(one, callers=1))
         full = _call(dataclasses.replace(one, arm="stream"))
         before = memory_of(pid)
-        twice = _call(
-            dataclasses.replace(one, arm="rate", rate=2 * most, seconds=2 * self.seconds)
-        )
+        twice = _call(dataclasses.replace(one, arm="rate", rate=2 * most, seconds=2 * self.seconds))
         during = memory_of(pid)
         after = _call(dataclasses.replace(one, arm="stream"))
         bound = 2 * alone.p99 + self.overload_delay_ms / 1e3

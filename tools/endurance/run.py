@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import dataclasses
-import json
 import pathlib
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from endurance import workload
 from endurance.faults import FAULTS, wait_for, wait_until_it_trains
 from endurance.team import HOSTS, Team
+from imp_eval.evaluation.watch import scored
 from imp_train.inspect import digest
 
 _MIB = 2**20
@@ -97,11 +97,13 @@ class Endurance:
                 with contextlib.closing(team):
                     team.start()
                     while sum(met.values()) < self.faults:
-                        wait_until_it_trains(team, int(rng.integers(1, 120)))
-                        if team.ended():
+                        wait_until_it_trains(team, int(rng.integers(1, self._pace)))
+                        # Close to its end a run may be over before a fault can tell.
+                        if team.ended() or team.step() > 0.9 * self.steps:
                             break
                         kind = next(order)
                         bar.set_postfix_str(kind)
+                        team.listen()
                         FAULTS[kind](team, rng)
                         met[kind] += 1
                         bar.update()
@@ -115,6 +117,11 @@ class Endurance:
                 _compare(whole.workdir, team.workdir)
                 shutil.rmtree(team.workdir)
         return dict(sorted(met.items())), runs
+
+    @property
+    def _pace(self) -> int:
+        """The most steps between faults: enough of them find a run at work."""
+        return max(2, min(120, self.steps // 10))
 
     @staticmethod
     def _order(kinds: list[str], rng: np.random.Generator) -> Iterator[str]:
@@ -160,10 +167,9 @@ def _to_its_end(team: Team) -> None:
     wait_for(lambda: team.watch is not None and team.watch.poll() is not None, "the watcher's end")
     said = team.log("watch").read_text()
     assert team.watch.returncode == 0, f"the watcher ended badly: {said[-2000:]}"
-    lines = (team.workdir / "eval.jsonl").read_text().splitlines()
-    scored = [json.loads(line)["bundle"] for line in lines]
     exported = len([*(team.workdir / "bundles").glob("step-*")]) + 1
-    assert len(set(scored)) == exported, f"{len(set(scored))} of {exported} bundles were scored"
+    found = len({digest for digest, _ in scored(team.workdir)})
+    assert found == exported, f"{found} of {exported} bundles were scored"
 
 
 def _compare(whole: pathlib.Path, other: pathlib.Path) -> None:

@@ -28,12 +28,15 @@ class Team:
         self.watch: subprocess.Popen[bytes] | None = None
         self._root = root
         self._steps = steps
+        self._heard = [0] * HOSTS
+        self._started = 0.0
 
     def start(self) -> None:
         """Hosts that find each other, and the watcher."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
+        self._started = time.time()
         self.hosts = [
             self._begin(
                 f"host-{index}",
@@ -73,8 +76,14 @@ class Team:
         return self._root / f"{name}.log"
 
     def said(self) -> str:
-        """By the hosts."""
-        return "".join(self.log(f"host-{index}").read_text() for index in range(HOSTS))
+        """By the hosts, since the last `listen`."""
+        logs = [self.log(f"host-{index}").read_bytes() for index in range(HOSTS)]
+        parts = [log[start:] for log, start in zip(logs, self._heard, strict=True)]
+        return b"\n".join(parts).decode("utf-8", "replace")
+
+    def listen(self) -> None:
+        """What is said from here on is what `said` gives."""
+        self._heard = [self.log(f"host-{index}").stat().st_size for index in range(HOSTS)]
 
     def workers(self, host: int) -> list[int]:
         """The processes that make a host's batches."""
@@ -106,9 +115,12 @@ class Team:
             self.watch.wait()
 
     def step(self) -> int:
-        """Records in metrics.jsonl, which are the steps taken."""
+        """Records in metrics.jsonl, which are the steps taken; -1 until these hosts train."""
         path = self.workdir / "metrics.jsonl"
-        return path.read_bytes().count(b"\n") if path.exists() else 0
+        # What was recorded beyond the last save is cut off as training begins.
+        if not path.exists() or path.stat().st_mtime < self._started:
+            return -1
+        return path.read_bytes().count(b"\n")
 
     def memory(self) -> dict[str, float]:
         """MiB that each process holds, by its role."""
