@@ -36,7 +36,7 @@ class AsyncClient:
         attempts: int = 5,
         options: Options | None = None,
     ) -> None:
-        self._address = address
+        self._address = calls.check_address(address)
         self._timeout, self._attempts = timeout, attempts
         self._connect_timeout = connect_timeout
         self._options = options or Options()

@@ -59,5 +59,9 @@ def bench(
                 return await load.open_loop(work, rate=rate, seconds=seconds)
             return await load.closed_loop(work, callers=callers, seconds=seconds)
 
-    print(asyncio.run(run()))
+    met = asyncio.run(run())
+    print(met)
+    # Refusals are an answer; a server that is gone is none.
+    if gone := len(met.refusals.get("UNAVAILABLE", ())):
+        raise ConnectionError(f"the server at {address} went away: {gone} calls had no answer")
     return 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -91,6 +92,19 @@ class Options:
     @property
     def compression(self) -> grpc.Compression:
         return grpc.Compression.Gzip if self.gzip else grpc.Compression.NoCompression
+
+
+def check_address(address: str) -> str:
+    """HOST:PORT, or a name of gRPC's own such as dns:///host:port or unix:/path. Raises ValueError
+    for what no server can be at."""
+    if re.match(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):", address):
+        return address
+    match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})", address)
+    if match is None or not 0 < int(match[1]) < 1 << 16:
+        raise ValueError(
+            f"address {address!r} must be HOST:PORT, such as {DEFAULT_ADDRESS}, without http://"
+        )
+    return address
 
 
 CHANNEL_OPTIONS = (

@@ -91,6 +91,12 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp
     broken, empty = tmp_path / "broken.png", tmp_path / "empty"
     broken.write_bytes(png(0)[:200])
     empty.mkdir()
+    only_broken = tmp_path / "only-broken"
+    only_broken.mkdir()
+    (only_broken / "a.png").write_bytes(png(0)[:200])
+    notes, empty_file = tmp_path / "a.txt", tmp_path / "classes"
+    notes.write_text("a")
+    empty_file.write_text("\n \n")
     (folder / "sound.wav").write_bytes(wav(0))
     with Client(address) as client:
         client.create_collection("sounds", "audio", "video")
@@ -102,7 +108,7 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp
         (["embed", str(broken), *at], f"{broken}: not a readable image"),
         (["embed", str(broken), "--modality", "smell", *at], "'smell' is unknown"),
         (["embed", str(broken), "--out", "gone/x.npz", *at], "gone is no folder"),
-        (["embed", *at], "nothing to do; give files"),
+        (["embed", *at], "nothing to embed; give files or --text"),
         (["serve", "--bundle", str(empty), "--tls-cert", "x"], "needs both --tls-cert and"),
         (["bench", *at], "nothing to embed"),
         (["token", "a b"], "must be one word"),
@@ -119,12 +125,53 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp
         (["index", str(empty), "--collection", "x", *at], "holds no media files"),
         (["index", str(folder), "--collection", "x", *at], "3 image, 1 audio files; choose"),
         (["index", "gone", "--collection", "x", *at], "no folder gone"),
+        (["index", str(broken), "--collection", "x", *at], "is a file; give the folder"),
+        (["index", str(only_broken), "--collection", "x", *at], "not a readable image"),
+        (["classify", str(notes), "--classes", "a", *at], "is text; what is classified is images"),
+        (
+            ["classify", str(broken), "--classes-file", str(empty_file), *at],
+            "no class names; write",
+        ),
+        (["delete", "sounds", *at], "give either ids or --where"),
+        (["delete", "sounds", "a", *at], "1 of these ids are not in sounds"),
+        (["drop", "none", *at], "no collection 'none'"),
+        (["collections", "--address", "localhost"], "must be HOST:PORT, such as 127.0.0.1:50051"),
+        (["collections", "--address", "http://a:1"], "must be HOST:PORT"),
+        (["bench", "--text", "a", "--address", "a:99999"], "must be HOST:PORT"),
     ]
     for argv, message in cases:
         assert main(argv) == 2
         [line] = capsys.readouterr().err.splitlines()
         assert line.startswith("imp-eval: ")
         assert message in line
+    with Client(address) as client:
+        assert "x" not in {own.name for own in client.collections()}, "made for nothing"
+
+
+def test_items_and_collections_go_by_command(address, folder, capsys) -> None:
+    at = ["--address", address]
+
+    def held() -> str:
+        capsys.readouterr()
+        assert main(["collections", *at]) == 0
+        return capsys.readouterr().out
+
+    assert main(["index", str(folder), "--collection", "gone", *at]) == 0
+    assert main(["delete", "gone", "class-1/1.png", *at]) == 0
+    assert "gone\t2 image by text" in held()
+    assert main(["delete", "gone", "--where", "folder=class-0", *at]) == 0
+    assert "gone\t0 image by text" in held()
+    assert main(["drop", "gone", *at]) == 0
+    assert "gone\t" not in held()
+
+
+def test_class_names_from_a_file(address, folder, capsys, tmp_path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("a cat\n\n a dog \n")
+    one = str(folder / "class-1" / "1.png")
+    assert main(["classify", one, "--classes-file", str(names), "--address", address]) == 0
+    _, *found = capsys.readouterr().out.strip().split("\t")
+    assert sorted(own.rpartition(" ")[0] for own in found) == ["a cat", "a dog"]
 
 
 def test_one_reason_is_told_once(address, folder, capsys) -> None:
@@ -167,3 +214,4 @@ def test_serve_as_a_process_until_sigterm(bundle_path, cache, tmp_path) -> None:
         _, errors = run.communicate(timeout=600)
     assert run.returncode == 0
     assert "Traceback" not in errors
+    assert errors.splitlines()[-1].endswith("stopped")

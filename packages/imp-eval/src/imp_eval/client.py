@@ -49,11 +49,13 @@ class Client:
         attempts: int = 5,
         options: Options | None = None,
     ) -> None:
-        """Connects. Raises ConnectionError, in one line, when nothing answers in `connect_timeout`.
+        """Connects. Raises ConnectionError, in one line, when nothing answers in `connect_timeout`,
+        and ValueError for an address that can be none.
 
         `timeout` in seconds bounds one call with all its attempts; only a server that is away or
         overloaded is asked again, after growing pauses. A stream has no timeout.
         """
+        calls.check_address(address)
         self._timeout, self._attempts = timeout, attempts
         self._options = options or Options()
         tls, settings = self._options.tls, calls.CHANNEL_OPTIONS

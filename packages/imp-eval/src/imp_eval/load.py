@@ -89,23 +89,23 @@ async def open_loop(work: Work, *, rate: float, seconds: float, seed: int = 0) -
 async def stream_loop(
     client: AsyncClient, inputs: Sequence[Input], target: str, *, streams: int, seconds: float
 ) -> Met:
-    """Streams that take inputs for so long; a latency is the time between two answers."""
+    """Streams that take inputs for so long; a latency is an input's time from being taken."""
     met, began = Met(), time.monotonic()
 
-    def feed() -> Iterator[Input]:
+    def feed(taken: collections.deque[float]) -> Iterator[Input]:
         number = 0
         while time.monotonic() - began < seconds:
+            taken.append(time.monotonic())
             yield inputs[number % len(inputs)]
             number += 1
 
     async def stream() -> None:
-        before = time.monotonic()
-        async for result in client.embed_stream(feed(), target):
+        taken: collections.deque[float] = collections.deque()
+        async for result in client.embed_stream(feed(taken), target):
             if isinstance(result, ItemFailure):
                 raise ValueError(f"an input has no embedding: {result.message}")
-            met.latencies.append(time.monotonic() - before)
+            met.latencies.append(time.monotonic() - taken.popleft())
             met.num_items += 1
-            before = time.monotonic()
 
     await asyncio.gather(*(stream() for _ in range(streams)))
     met.seconds = time.monotonic() - began

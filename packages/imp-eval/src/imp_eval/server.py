@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import pathlib
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
@@ -115,6 +116,7 @@ async def serve(
         await healthy.enter_graceful_shutdown()
         drain.begin()
         await server.stop(config.drain_seconds)
+    logger.info("stopped")
 
 
 @contextlib.asynccontextmanager
@@ -196,15 +198,29 @@ def _server(config: ServerConfig, interceptor: CallInterceptor) -> grpc.aio.Serv
 def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
     host = f"[{config.host}]" if ":" in config.host else config.host
     address = f"{host}:{config.port}"
+    taken = (
+        f"{config.host}:{config.port} can't be bound: another server is there (give another "
+        "--port, or 0 for a free one), or the --host is not this machine's"
+    )
     try:
+        # gRPC would log a line of its own beside ours.
+        _check_free(config.host, config.port)
         if config.tls is not None:
             return server.add_secure_port(address, config.tls.credentials())
         return server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{config.host}:{config.port} can't be bound: another server is there (give another "
-            "--port, or 0 for a free one), or the --host is not this machine's"
-        ) from error
+    except (OSError, RuntimeError) as error:
+        raise ValueError(taken) from error
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raises OSError where nothing can listen."""
+    for family, kind, protocol, _, where in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            # Connections of a server that has just ended are no hindrance, to gRPC neither.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
 
 
 def _serve_metrics(

@@ -6,6 +6,8 @@ import dataclasses
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import time
 
 import grpc
@@ -128,3 +130,13 @@ def test_a_crashed_decoder_fails_its_item_alone(bundle_path, cache) -> None:
         assert failed.code == grpc.StatusCode.INTERNAL.value[0]
         assert failed.message == "the image decoder was ended by SIGKILL on this file"
         assert address.where.pids() != [pid]
+
+
+def test_only_our_own_line_tells_of_a_taken_port(address, bundle_path) -> None:
+    command = [sys.executable, "-m", "imp_eval.cli", "serve", "--bundle", str(bundle_path)]
+    done = subprocess.run(
+        [*command, "--port", address.rpartition(":")[2]], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("imp-eval: 127.0.0.1:")

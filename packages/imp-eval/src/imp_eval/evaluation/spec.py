@@ -16,6 +16,8 @@ import dataclasses
 import pathlib
 import re
 
+from imp_data.sources import READERS
+
 KEYS = ("modality", "root", "test", "train", "val", "prompts", "clips", "sample", "captions")
 _FORM = re.compile(r"(?:(?P<name>[\w.-]+)=)?(?P<kind>[a-z0-9]+):(?P<place>.+)", re.DOTALL)
 _OPTION = re.compile(rf",({'|'.join(KEYS)})=")
@@ -54,6 +56,9 @@ class Spec:
                 raise ValueError(f"benchmark {text!r} needs one value of {key}")
             options[key] = value
         kind, place = match["kind"], match["place"]
+        if kind != "dataset" and kind not in READERS:
+            kinds = ", ".join(["dataset", *READERS])
+            raise ValueError(f"benchmark {text!r}: kind {kind!r} is unknown; one of {kinds}")
         return cls(
             text=text,
             name=match["name"] or _name(kind, place),

@@ -204,7 +204,7 @@ def test_a_fifth_of_each_class_validates() -> None:
         ("folder:{root},modality=text", "no text in this bundle; it takes image, video, audio"),
         ("folder:{root},prompts=nice", "prompts 'nice' are neither a file nor one of name, photo"),
         ("folder:{root},captions=name", "captions 'name' must be stem"),
-        ("tar:{root}", "source 'tar:.*' is unknown"),
+        ("tar:{root}", "kind 'tar' is unknown; one of dataset, folder"),
     ],
 )
 def test_benchmarks_that_are_no_use(scorer, pictures, text, message) -> None:
