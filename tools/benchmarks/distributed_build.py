@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from distributed import LocalCluster
 
@@ -45,7 +46,7 @@ class DistributedBuild:
         shutil.rmtree(alone)
         return f"| {name} | {shards} | {there} | {len(ours)}, all equal | {size:,} |"
 
-    def _spread(self, options: dict[str, object], out: Path) -> int:
+    def _spread(self, options: dict[str, Any], out: Path) -> int:
         """Shards that were there when a worker was killed."""
         there: list[int] = []
 

@@ -39,8 +39,10 @@ State: TypeAlias = dict[str, int] | None
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoreKills:
-    """Kills writers of one LanceDB folder one after the other, and checks it after each."""
+    """Kills writers of one LanceDB place one after the other, and checks it after each."""
 
+    place: str | None = None
+    """A folder, or an object store such as s3://bucket/path; a folder of its own without."""
     kills: int = 60
     seconds: float = 0.6
     """A writer lives at most so long after it has begun to write."""
@@ -49,9 +51,9 @@ class StoreKills:
 
     def run(self) -> None:
         with tempfile.TemporaryDirectory(prefix="imp-store-kills-") as folder:
-            self.kill_in(pathlib.Path(folder))
+            self.kill_in(self.place or folder)
 
-    def kill_in(self, folder: pathlib.Path) -> None:
+    def kill_in(self, folder: str) -> None:
         """Raises ValueError saying what is missing, or there and should not be."""
         rng, state = random.Random(self.seed), None
         acknowledged = under_way = 0
@@ -86,9 +88,9 @@ def applied(state: State, change: Mapping[str, Any]) -> State:
     return {key: version for key, version in state.items() if version >= change["below"]}
 
 
-def _killed_writer(folder: pathlib.Path, seed: str, seconds: float) -> list[str]:
+def _killed_writer(folder: str, seed: str, seconds: float) -> list[str]:
     """What it said; a last line that was cut off is left out."""
-    command = [sys.executable, "-P", "-m", "benchmarks.store_kills", str(folder), seed]
+    command = [sys.executable, "-P", "-m", "benchmarks.store_kills", folder, seed]
     environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent.parent)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
@@ -101,7 +103,7 @@ def _killed_writer(folder: pathlib.Path, seed: str, seconds: float) -> list[str]
     return said.decode().split("\n")[:-1]
 
 
-async def _check(folder: pathlib.Path, state: State, under_way: Mapping[str, Any] | None) -> State:
+async def _check(folder: str, state: State, under_way: Mapping[str, Any] | None) -> State:
     store = await open_store(folder)
     found = await _state(store)
     allowed = [state] if under_way is None else [state, applied(state, under_way)]

@@ -6,7 +6,7 @@ from benchmarks.store_kills import StoreKills, applied
 
 
 def test_no_acknowledged_change_is_lost_to_a_kill(tmp_path, capsys) -> None:
-    StoreKills(kills=4, seed=1).kill_in(tmp_path)
+    StoreKills(kills=4, seed=1).kill_in(str(tmp_path))
     assert "none lost" in capsys.readouterr().out
 
 
@@ -17,4 +17,4 @@ def test_a_lost_change_would_be_told(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr("benchmarks.store_kills.applied", forgetful)
     with pytest.raises(ValueError, match="acknowledged"):
-        StoreKills(kills=2, seed=2).kill_in(tmp_path)
+        StoreKills(kills=2, seed=2).kill_in(str(tmp_path))
