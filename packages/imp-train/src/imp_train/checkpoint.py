@@ -6,11 +6,15 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orbax.checkpoint as ocp
 
 from imp_data.stores.atomic import write_file
+from imp_train.config import Experiment, as_recorded
 from imp_train.state import TrainState
+
+FORMAT = 1
 
 
 class Checkpoints:
@@ -37,6 +41,7 @@ class Checkpoints:
         # A copy: it is written in the background, while training goes on.
         progress = copy.deepcopy(
             {
+                "format": FORMAT,
                 "step": state.step,
                 "positions": state.positions,
                 "skipped": state.skipped,
@@ -55,23 +60,31 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def restore(self, state: TrainState) -> TrainState:
-        """The latest save, laid out as `state` is; or `state` itself if there is none."""
+        """The latest save, laid out as `state` is; or `state` itself if there is none.
+
+        Raises ValueError for one of a format that this version doesn't know.
+        """
         step = self._manager.latest_step()
         if step is None:
             return state
-        saved = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(state.arrays()), progress=ocp.args.JsonRestore()
-            ),
-        )
-        progress = saved["progress"]
-        restored = state.with_arrays(saved["state"])
+        # Before the arrays: another format may name them otherwise.
+        progress = self._part(step, progress=ocp.args.JsonRestore())
+        if (found := progress.get("format", 1)) != FORMAT:
+            raise ValueError(
+                f"{self._directory / str(step)} is a checkpoint of format {found}, this version "
+                f"reads {FORMAT}: upgrade imp-train"
+            )
+        arrays = self._part(step, state=ocp.args.StandardRestore(state.arrays()))
+        restored = state.with_arrays(arrays)
         restored.step = progress["step"]
         restored.positions = dict(progress["positions"])
         restored.skipped = progress["skipped"]
         restored.sampler = progress["sampler"]
         return restored
+
+    def _part(self, step: int, **wanted: Any) -> Any:
+        [name] = wanted
+        return self._manager.restore(step, args=ocp.args.Composite(**wanted))[name]
 
     def close(self) -> None:
         """Waits for a save under way. Raises OSError where it finds no room."""
@@ -100,16 +113,19 @@ class Checkpoints:
         )
 
 
-def check_experiment(workdir: Path, text: str) -> None:
-    """A workdir belongs to one experiment: records it, or raises ValueError if it is another's."""
+def check_experiment(workdir: Path, text: str, experiment: Experiment) -> None:
+    """A workdir belongs to one experiment: records it, or raises ValueError if it is another's.
+
+    `text` is all that tells `experiment` from others, as JSON.
+    """
     path = workdir / "experiment.json"
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         write_file(path, text.encode())
         return
-    if path.read_text() != text:
-        ours, theirs = json.loads(text), json.loads(path.read_text())
-        differs = [k for k in ours if ours[k] != theirs.get(k)]
+    ours, theirs = json.loads(text), as_recorded(json.loads(path.read_text()), experiment)
+    if ours != theirs:
+        differs = [k for k in ours | theirs if ours.get(k) != theirs.get(k)]
         raise ValueError(
             f"{workdir} holds another experiment (it differs in {', '.join(differs)}); "
             "choose another --workdir, or delete it"

@@ -87,7 +87,7 @@ def train(
     with contextlib.ExitStack() as stack:
         if is_first():
             stack.enter_context(sole_writer(workdir))
-            check_experiment(workdir, text)
+            check_experiment(workdir, text, experiment)
         wait_for_all("the workdir is ours")
         stopped = stack.enter_context(_stop_signals())
         stack.enter_context(jax.set_mesh(placement.mesh))
