@@ -164,7 +164,7 @@ INSTALLS = (
     Install(
         requirement="imp-model",
         command="imp-model",
-        lacks=("imp_data", "grpc", "optax"),
+        lacks=("imp_data", "grpc", "apache_beam"),
         works=_describes,
     ),
     Install(
@@ -176,7 +176,7 @@ INSTALLS = (
     Install(
         requirement="imp-eval",
         command="imp-eval",
-        lacks=("apache_beam", "imp_train", "optax", "orbax"),
+        lacks=("apache_beam", "imp_train", "matplotlib"),
         works=_serves,
     ),
 )

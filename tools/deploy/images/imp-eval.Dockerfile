@@ -1,4 +1,4 @@
-# Serves; no Beam, no optimizer. From the checkout's root:
+# Serves; no Beam, no training. From the checkout's root:
 #
 #   docker build -f tools/deploy/images/imp-eval.Dockerfile -t imp-eval .
 #   docker build -f tools/deploy/images/imp-eval.Dockerfile --build-arg EXTRA='jax[cuda13]' -t imp-eval-gpu .
