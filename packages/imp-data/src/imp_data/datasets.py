@@ -101,15 +101,22 @@ def read_manifest(path: pathlib.Path) -> manifest_pb2.Manifest:
             f"no dataset at {path} ({MANIFEST} is missing); to make one: imp-data build --help"
         )
     try:
-        manifest = json_format.Parse(file.read_bytes(), manifest_pb2.Manifest())
-    except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not a manifest; rebuild it with --overwrite") from error
-    if manifest.format != FORMAT:
-        raise ValueError(
-            f"{file} has format {manifest.format}, this imp-data reads {FORMAT}; "
-            "rebuild it with --overwrite"
-        )
-    return manifest
+        fields = json.loads(file.read_bytes())
+        # Before all else is read: another format may have other fields.
+        _check_format(file, fields.get("format"))
+        return json_format.ParseDict(fields, manifest_pb2.Manifest())
+    except (json_format.ParseError, json.JSONDecodeError, UnicodeDecodeError, AttributeError):
+        raise ValueError(f"{file} is not a manifest; rebuild it with --overwrite") from None
+
+
+def _check_format(file: pathlib.Path, found: object) -> None:
+    if found == FORMAT:
+        return
+    newer = isinstance(found, int) and found > FORMAT
+    raise ValueError(
+        f"{file} has format {found}, this imp-data reads {FORMAT}; "
+        + ("a newer imp-data wrote it: upgrade" if newer else "rebuild it with --overwrite")
+    )
 
 
 def write_manifest(path: pathlib.Path, manifest: manifest_pb2.Manifest) -> None:

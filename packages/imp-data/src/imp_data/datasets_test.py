@@ -13,17 +13,26 @@ def copy(greys, tmp_path) -> pathlib.Path:
     return tmp_path / "copy"
 
 
-@pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
-def test_another_format_is_refused_in_one_line(copy, other):
+@pytest.mark.parametrize(
+    ("other", "advice"),
+    [
+        (FORMAT - 1, "rebuild it with --overwrite"),
+        (None, "rebuild it with --overwrite"),
+        (FORMAT + 1, "a newer imp-data wrote it: upgrade"),
+    ],
+)
+def test_another_format_is_refused_in_one_line(copy, other, advice):
+    """A newer one may have fields that this version knows nothing of; it is not to be replaced."""
     manifest = json.loads((copy / MANIFEST).read_bytes())
-    (copy / MANIFEST).write_text(json.dumps(manifest | {"format": other}))
+    changed = manifest | {"format": other, "invented_later": {"a": 1}}
+    (copy / MANIFEST).write_text(json.dumps(changed))
     with pytest.raises(
-        ValueError, match=f"has format {other}, this imp-data reads {FORMAT}; rebuild"
+        ValueError, match=f"has format {other}, this imp-data reads {FORMAT}; {advice}$"
     ):
         Dataset.load(copy)
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff"])
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]", b'{"format": 4, "name": 3}'])
 def test_what_is_no_manifest_is_refused(copy, content):
     (copy / MANIFEST).write_bytes(content)
     with pytest.raises(ValueError, match=r"manifest\.json is not a manifest; rebuild"):

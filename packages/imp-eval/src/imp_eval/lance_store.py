@@ -6,7 +6,6 @@ costs less than a millisecond, so that no server goes by what another has change
 """
 
 import contextlib
-import dataclasses
 import datetime
 import json
 import logging
@@ -141,7 +140,7 @@ class LanceStore:
         self._disk = disk
 
     async def create(self, config: CollectionConfig) -> LanceCollection:
-        encoded = {_CONFIG_KEY.decode(): json.dumps(dataclasses.asdict(config))}
+        encoded = {_CONFIG_KEY.decode(): json.dumps(vector_store.config_to_json(config))}
         schema = lance_rows.schema_of(config.dim, encoded)
         with contextlib.suppress(NotFoundError):
             await self.open(config.name)
@@ -169,10 +168,8 @@ class LanceStore:
         if _DROPPED_KEY in (schema.field("id").metadata or {}):
             await self._remove(name, table)  # a drop was cut off
             raise NotFoundError(name)
-        try:
-            config = CollectionConfig(**json.loads(schema.metadata[_CONFIG_KEY]))
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"table {name!r} is no collection of ours ({error})") from error
+        kept = (schema.metadata or {}).get(_CONFIG_KEY, b"{}")
+        config = vector_store.config_from_json(name, json.loads(kept))
         measured = lance_upkeep.measured_of(schema)
         return LanceCollection(config, table, measured, self.upkeep, self._disk)
 

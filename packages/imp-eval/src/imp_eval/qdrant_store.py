@@ -6,7 +6,6 @@ paths. Texts have no order there, so a range of texts is refused.
 """
 
 import contextlib
-import dataclasses
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -115,7 +114,7 @@ class QdrantStore:
                 vectors_config=models.VectorParams(
                     size=config.dim, distance=models.Distance.COSINE
                 ),
-                metadata=dataclasses.asdict(config),
+                metadata=vector_store.config_to_json(config),
             )
         return QdrantCollection(config, self._client)
 
@@ -124,7 +123,8 @@ class QdrantStore:
             raise NotFoundError(name)
         with _errors(name):
             there = await self._client.get_collection(_PREFIX + name)
-        return QdrantCollection(CollectionConfig(**(there.config.metadata or {})), self._client)
+        config = vector_store.config_from_json(name, there.config.metadata or {})
+        return QdrantCollection(config, self._client)
 
     async def names(self) -> list[str]:
         with _errors("", missing=False):

@@ -6,12 +6,13 @@ Every engine's adapter passes `vector_store_test.py`. Nothing here blocks: metho
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from imp_eval.filters import Filter, Value
 
+FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -45,6 +46,25 @@ class CollectionConfig:
                 f"collection name {self.name[:80]!r} must be 1 to 64 letters, digits, dots, "
                 "underscores and hyphens, a letter or digit first"
             )
+
+
+def config_to_json(config: CollectionConfig) -> dict[str, Any]:
+    """What an engine keeps with a collection."""
+    return {"format": FORMAT} | dataclasses.asdict(config)
+
+
+def config_from_json(name: str, kept: Mapping[str, Any]) -> CollectionConfig:
+    """Raises ValueError where `kept` is another program's, or a newer version's."""
+    fields = dict(kept)
+    if (found := fields.pop("format", 1)) != FORMAT:
+        raise ValueError(
+            f"collection {name!r} is of format {found}, this version reads {FORMAT}: "
+            "upgrade imp-eval"
+        )
+    try:
+        return CollectionConfig(**fields)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{name!r} is no collection of ours ({error})") from error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imp_eval import filters
+from imp_eval import filters, vector_store
 from imp_eval.filters import AllOf, AnyOf, Filter, Not, OneOf, Range, Value
 from imp_eval.open_store import open_store
 from imp_eval.vector_store import (
@@ -109,6 +109,20 @@ def test_made_listed_dropped_and_made_again(within) -> None:
             with pytest.raises(NotFoundError, match="no collection"):
                 await store.drop(absent)
         assert await (await store.create(config())).count() == 0
+
+    within(test)
+
+
+def test_a_collection_of_a_newer_format_is_refused_in_one_line(within, monkeypatch) -> None:
+    async def test(store: VectorStore) -> None:
+        monkeypatch.setattr(vector_store, "FORMAT", 2)
+        await store.create(config())
+        monkeypatch.undo()
+        with pytest.raises(
+            ValueError,
+            match=r"^collection 'things' is of format 2, this version reads 1: upgrade imp-eval$",
+        ):
+            await store.open("things")
 
     within(test)
 

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
-from flax import nnx
 
 from imp_model.config import ModelConfig
 from imp_model.model import Model, Pair
@@ -104,8 +103,10 @@ def load(path: Path) -> Bundle:
         raise ValueError(f"{index_path} is not JSON ({error}); copy the bundle again") from None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         found = index.get("format") if isinstance(index, dict) else None
+        newer = isinstance(found, int) and found > FORMAT
         raise ValueError(
             f"{path} is a bundle of format {found}; this version reads format {FORMAT}"
+            + (": upgrade imp-model" if newer else "")
         )
     if lacking := [name for name in _FIELDS if name not in index]:
         raise ValueError(f"{index_path} has no {lacking[0]!r}; copy the bundle again")

@@ -137,7 +137,7 @@ def test_a_harmed_file_is_refused_by_name(save, name, harm):
     [
         (lambda index: {}, "format None"),
         (lambda index: [1], "format None"),
-        (lambda index: index | {"format": 99}, "format 99"),
+        (lambda index: index | {"format": 99}, "format 99; this version reads format 1: upgrade"),
         (lambda index: {k: v for k, v in index.items() if k != "sha256"}, "sha256"),
         (lambda index: {k: v for k, v in index.items() if k != "views"}, "views"),
         (lambda index: index | {"config": index["config"] | {"wings": 2}}, "wings"),

@@ -10,8 +10,9 @@ import dataclasses
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,11 @@ from imp_train.processes import any_of_them, is_first, wait_for_all
 from imp_train.state import TrainState
 
 log = logging.getLogger(__name__)
+FORMAT = 1
+
+
+class NewerFormatError(ValueError):
+    """A checkpoint of a later version: whole, but not for this one."""
 
 
 class Checkpoints:
@@ -48,6 +54,7 @@ class Checkpoints:
         # A copy: it is written in the background, while training goes on.
         progress = copy.deepcopy(
             {
+                "format": FORMAT,
                 "step": state.step,
                 "positions": state.positions,
                 "skipped": state.skipped,
@@ -70,14 +77,17 @@ class Checkpoints:
         """The latest save that is whole, laid out as `state` is; or `state` itself if there is
         none. Damaged ones are moved out of the way.
 
-        Raises ValueError where there are saves and none is whole.
+        Raises ValueError where there are saves and none is whole, or where the last is of a format
+        that this version doesn't know.
         """
         damaged = ""
         while (step := self._manager.latest_step()) is not None:
             try:
                 restored: TrainState | None = self._restored(step, state)
+            except NewerFormatError:
+                raise
             # What a damaged file is found out by is whatever its reader makes of it.
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 damaged, restored = str(error).partition("\n")[0] or type(error).__name__, None
             if not any_of_them(restored is None):
                 assert restored is not None
@@ -92,25 +102,30 @@ class Checkpoints:
 
     def _restored(self, step: int, state: TrainState) -> TrainState:
         """Raises whatever comes of a save that is damaged."""
-        saved = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(state.arrays()), progress=ocp.args.JsonRestore()
-            ),
-        )
-        progress = saved["progress"]
+        # Before the arrays: another format may name them otherwise.
+        progress = self._part(step, progress=ocp.args.JsonRestore())
+        if (format := progress.get("format", 1)) != FORMAT:
+            raise NewerFormatError(
+                f"{self._directory / str(step)} is a checkpoint of format {format}, this version "
+                f"reads {FORMAT}: upgrade imp-train"
+            )
+        arrays = self._part(step, state=ocp.args.StandardRestore(state.arrays()))
         # Saves of an earlier version have none.
         kept = progress.get("checksums", {})
-        found = checksums(saved["state"]) if kept else {}
+        found = checksums(arrays) if kept else {}
         if wrong := [name for name in kept if found.get(name) != kept[name]]:
             raise ValueError(f"{wrong[0]} is not what was saved")
         return dataclasses.replace(
-            state.with_arrays(saved["state"]),
+            state.with_arrays(arrays),
             step=progress["step"],
             positions=dict(progress["positions"]),
             skipped=progress["skipped"],
             sampler=progress["sampler"],
         )
+
+    def _part(self, step: int, **wanted: Any) -> Any:
+        [name] = wanted
+        return self._manager.restore(step, args=ocp.args.Composite(**wanted))[name]
 
     def _move_away(self, step: int, reason: str) -> None:
         """So that training can save this step again."""
@@ -174,16 +189,22 @@ def _checksums(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return jax.tree.map(checksum, arrays)
 
 
-def check_experiment(workdir: Path, text: str) -> None:
-    """A workdir belongs to one experiment: records it, or raises ValueError if it is another's."""
+def check_experiment(
+    workdir: Path, text: str, as_now: Callable[[Any], Any] = lambda recorded: recorded
+) -> None:
+    """A workdir belongs to one experiment: records it, or raises ValueError if it is another's.
+
+    `text` is all that tells the experiment from others, as JSON; `as_now` puts what an earlier
+    version has recorded as this one would.
+    """
     path = workdir / "experiment.json"
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         write_file(path, text.encode())
         return
-    if path.read_text() != text:
-        ours, theirs = json.loads(text), json.loads(path.read_text())
-        differs = [k for k in ours if ours[k] != theirs.get(k)]
+    ours, theirs = json.loads(text), as_now(json.loads(path.read_text()))
+    if ours != theirs:
+        differs = [k for k in ours | theirs if ours.get(k) != theirs.get(k)]
         raise ValueError(
             f"{workdir} holds another experiment (it differs in {', '.join(differs)}); "
             "choose another --workdir, or delete it"

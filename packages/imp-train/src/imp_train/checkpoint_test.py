@@ -1,14 +1,18 @@
 """Checkpoints give back every array under its own name, and the positions."""
 
+import dataclasses
+import json
 import shutil
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imp_train import checkpoint
 from imp_train.checkpoint import Checkpoints, check_experiment
-from imp_train.config import to_json
+from imp_train.config import as_recorded, to_json
 from imp_train.initial import initial_state
 
 
@@ -60,10 +64,45 @@ def test_only_the_last_saves_are_kept(make, tmp_path):
 
 def test_a_workdir_belongs_to_one_experiment(make, tmp_path):
     workdir = tmp_path / "run"
-    check_experiment(workdir, to_json(make()))
-    check_experiment(workdir, to_json(make()))
+    check_experiment(workdir, to_json(make()), partial(as_recorded, value=make()))
+    check_experiment(workdir, to_json(make()), partial(as_recorded, value=make()))
     with pytest.raises(ValueError, match=r"differs in steps\); choose another --workdir") as error:
-        check_experiment(workdir, to_json(make(steps=7)))
+        check_experiment(workdir, to_json(make(steps=7)), partial(as_recorded, value=make(steps=7)))
+    assert "\n" not in str(error.value)
+
+
+def test_a_workdir_of_a_version_without_a_field_goes_on_while_the_field_has_its_default(
+    make, tmp_path
+):
+    recorded = json.loads(to_json(make()))
+    del recorded["mixed"], recorded["model"]["remat"]
+    del recorded["optimizer"]["rates"], recorded["tasks"][0]["variants"][0]["drop"]
+    (tmp_path / "experiment.json").write_text(json.dumps(recorded))
+    check_experiment(tmp_path, to_json(make()), partial(as_recorded, value=make()))
+    changed = make(optimizer=dataclasses.replace(make().optimizer, rates=(("encoder", 0.1),)))
+    with pytest.raises(ValueError, match=r"differs in optimizer\)"):
+        check_experiment(tmp_path, to_json(changed), partial(as_recorded, value=changed))
+
+
+def test_a_workdir_of_a_newer_version_is_another_experiment(make, tmp_path):
+    """What this version does not know of, it can't go on with."""
+    recorded = json.loads(to_json(make())) | {"invented_later": 1}
+    (tmp_path / "experiment.json").write_text(json.dumps(recorded))
+    with pytest.raises(ValueError, match=r"differs in invented_later\)"):
+        check_experiment(tmp_path, to_json(make()), partial(as_recorded, value=make()))
+
+
+def test_a_checkpoint_of_a_newer_format_is_refused_in_one_line(make, tmp_path, monkeypatch):
+    state = initial_state(make(), {"colours": ("blue", "red")})
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    newer = Checkpoints(tmp_path)
+    newer.save(state)
+    newer.close()
+    monkeypatch.undo()
+    with pytest.raises(
+        ValueError, match=r"/0 is a checkpoint of format 2, this version reads 1: upgrade imp-train"
+    ) as error:
+        Checkpoints(tmp_path).restore(state)
     assert "\n" not in str(error.value)
 
 

@@ -132,15 +132,40 @@ def _traded_tokens(tokens: Mapping[str, int]) -> int:
 
 def to_json(experiment: Experiment) -> str:
     """Stable text of the resolved experiment; equal experiments give equal text."""
+    return json.dumps(experiment, default=_encode, indent=1)
 
-    def encode(value: Any) -> Any:
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            return {"type": type(value).__name__} | fields
-        if isinstance(value, Path):
-            return str(value)
-        if isinstance(value, Mapping):
-            return dict(value)
-        raise TypeError(f"{value!r} has no place in an experiment's JSON")
 
-    return json.dumps(experiment, default=encode, indent=1)
+def as_recorded(recorded: Any, value: Any) -> Any:
+    """`recorded`, what was once made of a `value` by `to_json`, as this version would put it.
+
+    What has been added since with a default has that: the value it had without being named.
+    """
+    if dataclasses.is_dataclass(value) and isinstance(recorded, dict):
+        filled = dict(recorded)
+        for field in dataclasses.fields(value):
+            if field.name in recorded:
+                own = getattr(value, field.name)
+                filled[field.name] = as_recorded(recorded[field.name], own)
+            elif field.default is not dataclasses.MISSING:
+                filled[field.name] = _plain(field.default)
+            elif field.default_factory is not dataclasses.MISSING:
+                filled[field.name] = _plain(field.default_factory())
+        return filled
+    if isinstance(value, tuple) and isinstance(recorded, list) and len(value) == len(recorded):
+        return [as_recorded(then, now) for then, now in zip(recorded, value)]
+    return recorded
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=_encode))
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__} | fields
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{value!r} has no place in an experiment's JSON")

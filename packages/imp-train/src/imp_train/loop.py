@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
@@ -84,8 +84,11 @@ class Descent:
 
 
 @contextlib.contextmanager
-def owned(workdir: Path, identity: str) -> Iterator[Sequence[int]]:
-    """A workdir that no other run trains in, and that is `identity`'s: the JSON of what is run.
+def owned(
+    workdir: Path, identity: str, as_now: Callable[[Any], Any] = lambda recorded: recorded
+) -> Iterator[Sequence[int]]:
+    """A workdir that no other run trains in, and that is `identity`'s: the JSON of what is run,
+    compared with what is there as `as_now` puts that.
 
     Yields the signals caught so far, SIGTERM and SIGINT: a second one does end the process.
     Raises ValueError for a workdir of another identity, or one that another run trains in.
@@ -93,7 +96,7 @@ def owned(workdir: Path, identity: str) -> Iterator[Sequence[int]]:
     with contextlib.ExitStack() as stack:
         if is_first():
             stack.enter_context(sole_writer(workdir))
-            check_experiment(workdir, identity)
+            check_experiment(workdir, identity, as_now)
         wait_for_all("the workdir is ours")
         yield stack.enter_context(_stop_signals())
 

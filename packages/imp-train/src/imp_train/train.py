@@ -1,6 +1,7 @@
 """Training an experiment: its datasets, model and objectives as a problem for the AGD loop."""
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from imp_model import bundle
 from imp_model.model import Model
 from imp_train import optimizer, plots
 from imp_train.compile import CompiledSteps
-from imp_train.config import Experiment, to_json
+from imp_train.config import Experiment, as_recorded, to_json
 from imp_train.initial import classifiers, initial_state
 from imp_train.inputs import Choice, Inputs, ScheduledBatches, load_datasets
 from imp_train.inspect import add_session
@@ -80,7 +81,11 @@ def train(
     fresh = initial_state(experiment, labels)
     problem = Pretraining(experiment, inputs, placement, labels, workdir, bundle_every)
     with (
-        owned(workdir, identity(experiment, datasets)) as stopped,
+        owned(
+            workdir,
+            identity(experiment, datasets),
+            functools.partial(as_recorded, value=experiment),
+        ) as stopped,
         jax.set_mesh(placement.mesh),
     ):
         began = time.perf_counter()
