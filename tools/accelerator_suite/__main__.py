@@ -67,8 +67,6 @@ def prepare(*, tiny: bool) -> None:
     sys.path.append(str(CARRIED))
     if tiny:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
-        # What is run once need not be compiled well.
-        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     # The rest is PyTorch's.
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.65")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,8 +1,9 @@
 """`./imp python tools/accelerator_suite/bring.py`: what the suite imports, put into a folder.
 
-For a machine that has JAX, Flax and PyTorch and no network: copies what else the suite's own modules
-import, and what that requires, from this environment into `.accelerator`, which Git ignores. Only
-what runs under another Python may go: Python itself, and extensions for the stable ABI.
+For a machine that has JAX, Flax and PyTorch and no network: copies what else the suite's own
+modules import, and what that requires, from this environment into `.accelerator`, which Git
+ignores. Only what runs under another Python may go: Python's own code, and extensions for the
+stable ABI.
 """
 
 import argparse

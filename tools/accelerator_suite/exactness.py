@@ -56,8 +56,7 @@ def repeatability(suite: Suite, options: Mapping[str, Any]) -> None:
     if options or step is None:
         step = Step(suite, "moe", suite.knobs_now(), options=options)
     first, second = (
-        [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(step.gradients())]
-        for _ in range(2)
+        [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(step.gradients())] for _ in range(2)
     )
     different = sum(a != b for a, b in zip(first, second, strict=True))
     said = "bit-equal" if not different else f"{different} of {len(first)} arrays differ"

@@ -5,6 +5,7 @@ the difference to that of the oracle's. "float32" is with products in full preci
 it runs" with the device's default, which on NVIDIA is TF32 of 10 bits.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from accelerator_suite import drawn
+from accelerator_suite.report import Skipped
 from accelerator_suite.suite import Suite, recast
 from imp_model.kernels.attention import attend
 from imp_model.kernels.experts import fused_experts
@@ -35,8 +37,6 @@ def xla_attention(suite: Suite) -> None:
 
 def cudnn_attention(suite: Suite) -> None:
     """The steps that follow take it where it is right."""
-    from accelerator_suite.report import Skipped
-
     if not suite.on_gpu:
         raise Skipped(f"cuDNN needs an NVIDIA GPU, and this is a {jax.default_backend()}")
     if max(_attention(suite, "cudnn", "bfloat16")) <= DTYPES["bfloat16"][2]:
@@ -76,8 +76,6 @@ def trunk(suite: Suite) -> None:
 
 
 def _changed(model: Any, **options: Any) -> Any:
-    import dataclasses
-
     return recast(model, dataclasses.replace(model.config, **options))
 
 
@@ -89,9 +87,7 @@ def _attention(suite: Suite, implementation: str, name: str) -> list[float]:
     for masked in (False, True):
         mask = jnp.arange(tokens) < jnp.array([[tokens], [tokens // 2 + 1]]) if masked else None
 
-        def both(
-            q: Any, k: Any, v: Any, mask: Any, implementation: str = implementation
-        ) -> Any:
+        def both(q: Any, k: Any, v: Any, mask: Any, implementation: str = implementation) -> Any:
             def score(q: Any, k: Any, v: Any) -> Any:
                 y = attend(q, k, v, mask, implementation=implementation)
                 return _score(y), y

@@ -29,7 +29,10 @@ def throughput(suite: Suite) -> None:
     )
     size = shapes.serving_batch
     encoder = Encoder(bundle, batch_size=size, text_lengths=())
-    draws = {"image": suite.images(size, shapes.knobs.image), "text": suite.texts(size, shapes.text)}
+    draws = {
+        "image": suite.images(size, shapes.knobs.image),
+        "text": suite.texts(size, shapes.text),
+    }
     for modality, pair in (("image", PAIR), ("text", PAIR[::-1])):
         arrays = draws[modality]
         before = timing.Arm(run=lambda m=modality, a=arrays, p=pair: encoder.embed(m, a, p))
@@ -41,6 +44,8 @@ def throughput(suite: Suite) -> None:
             suite.report.row(f"{modality}: MFU", flops / seconds / suite.rate, "%")
         one = [timing.Arm(run=before.run).seconds(1) for _ in range(20)]
         suite.report.row(
-            f"{modality}: one batch, p50", 1e3 * statistics.median(one), "ms",
+            f"{modality}: one batch, p50",
+            1e3 * statistics.median(one),
+            "ms",
             p95=1e3 * float(np.percentile(one, 95)),
         )

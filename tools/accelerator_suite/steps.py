@@ -16,6 +16,7 @@ from accelerator_suite.shapes import Knobs
 from accelerator_suite.suite import PAIR, Suite
 from imp_data.batch import Batch
 from imp_data.views import ImageView, TextView
+from imp_model import sharding
 from imp_model.model import Model
 from imp_train import optimizer
 from imp_train.config import Experiment, OptimizerConfig
@@ -104,8 +105,9 @@ class Step:
         return float(self.program(self._parts(), *self._held, self._draw)[2]["loss"])
 
     def warm(self) -> None:
-        """Compiles the updates, once a model."""
-        jax.block_until_ready(self._take(self._held))
+        """Compiles the updates, once a model: for parameters as placed, then as updated."""
+        for _ in range(2):
+            jax.block_until_ready(self._take(self._held))
 
     def _take(self, batch: Any) -> Any:
         grads, controls, _ = self.program(self._parts(), *batch, self._draw)
@@ -132,15 +134,7 @@ class Step:
         return self.batch.inputs, targets_of(self._task, self.batch)
 
     def _on_device(self) -> Any:
-        return jax.device_put(
-            self._from_host(), jax.sharding.NamedSharding(self._placement.mesh, _spec())
-        )
-
-
-def _spec() -> jax.sharding.PartitionSpec:
-    from imp_model.sharding import BATCH
-
-    return jax.sharding.PartitionSpec(BATCH)
+        return jax.device_put(self._from_host(), sharding.batch_sharding(self._placement.mesh))
 
 
 def _state(suite: Suite, name: str, placement: Placement) -> State:

@@ -19,7 +19,8 @@ PAIR = ("image", "text")
 
 class Suite:
     """`rate` is the measured one of bfloat16 products, FLOPs a second; `attention` the best kernel
-    that was found right; `compile_seconds` what one training step took to compile."""
+    that was found right; `compile_seconds` what one training step took to compile; `base` is the
+    MoE step that others are compared with, `gains` by knob how much faster which change was."""
 
     def __init__(self, shapes: Shapes, report: Report, *, seed: int = 0) -> None:
         self.shapes = shapes
@@ -27,12 +28,10 @@ class Suite:
         self.rate: float | None = None
         self.attention = "xla"
         self.compile_seconds = 60.0
-        # Filled by training; what comes later compares with it.
         self.states: dict[str, Any] = {}
         self.steps: dict[str, Any] = {}
         self.base: Any = None
         self.compiled_steps: dict[Any, Any] = {}
-        # By knob: how much faster, and the change.
         self.gains: dict[str, tuple[float, Mapping[str, Any]]] = {}
         self.rng = np.random.default_rng(seed)
         self._models: dict[str, Model] = {}
@@ -58,7 +57,7 @@ class Suite:
         return statistics.median(self.in_turns({"": arm})[""])
 
     def model(self, name: str) -> Model:
-        """"moe" or "dense", with random weights, made once: never to be given away."""
+        """ "moe" or "dense", with random weights, made once: never to be given away."""
         if name not in self._models:
             config: ModelConfig = getattr(self.shapes, name)
             self._models[name] = Model.create(config, pairs=[PAIR])
@@ -77,5 +76,5 @@ class Suite:
 
 def recast(model: Model, config: ModelConfig) -> Model:
     """The same arrays under another config that differs in program and rounding alone."""
-    like = Model.abstract(dataclasses.replace(config), pairs=[PAIR])
+    like = Model.abstract(config, pairs=[PAIR])
     return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model))

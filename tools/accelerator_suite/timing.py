@@ -23,9 +23,7 @@ class Compiled:
         return self.program(*arguments)
 
 
-def compiled(
-    function: Any, *arguments: Any, options: Mapping[str, Any] | None = None
-) -> Compiled:
+def compiled(function: Any, *arguments: Any, options: Mapping[str, Any] | None = None) -> Compiled:
     """`function`, jitted or to be, for arguments of these shapes; `options` are XLA's flags."""
     jitted = function if isinstance(function, jax.stages.Wrapped) else jax.jit(function)
     began = time.perf_counter()

@@ -26,6 +26,9 @@ def beside_ours(suite: Suite) -> None:
         raise Skipped(f"PyTorch {torch.__version__} sees no GPU")
     ours: Step = suite.steps.get("dense") or Step(suite, "dense", suite.knobs_now())
     torch.set_float32_matmul_precision("high")
+    if device == "cpu":
+        # Its threads wait for one another by spinning: on a busy machine a step takes minutes.
+        torch.set_num_threads(1)
     theirs = network(torch, suite.model("dense"), device).to(device)
     pixels, ids = (
         torch.from_numpy(np.array(ours.batch.inputs[name])).to(device) for name in ("image", "text")

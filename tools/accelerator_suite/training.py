@@ -2,6 +2,7 @@
 
 import dataclasses
 import statistics
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,7 +79,7 @@ def _pair(suite: Suite, knobs: Knobs) -> None:
     suite.compile_seconds = steps["moe"].program.seconds
     for name, step in steps.items():
         suite.report.row(f"imp-{name}: compiled in", step.program.seconds, "s")
-    suite.report.row("both: one step, what was not compiled yet with it", _warm(steps), "s")
+    suite.report.row("both: two steps, what was not compiled yet with them", _warm(steps), "s")
     section.compile_seconds += suite.report.sections[-1].rows[-1].value
     times = suite.in_turns({name: step.arm() for name, step in steps.items()})
     suite.base, suite.steps = steps["moe"], steps
@@ -111,8 +112,6 @@ def _step(suite: Suite, name: str, knobs: Knobs) -> Step:
 
 
 def _warm(steps: Mapping[str, Step]) -> float:
-    import time
-
     began = time.perf_counter()
     for step in steps.values():
         step.warm()
