@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import jax
 
 Wait: TypeAlias = Callable[[Any], Any]
+_MOST = 25.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,13 +61,16 @@ def of(program: Callable[..., Any], *arguments: Any) -> Arm:
 def in_turns(arms: Mapping[str, Arm], *, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Seconds of a run of each, round by round, the order turned round every time.
 
-    All run twice before, unmeasured; in a round each runs for about so many `seconds`.
+    All run twice before, unmeasured; in a round each runs for about so many `seconds`. What is so
+    slow that the rounds would take over `_MOST` seconds has fewer of them.
     """
-    repeats = {}
+    repeats, slowest = {}, 0.0
     for name, arm in arms.items():
         arm.seconds(1)
-        arm.seconds(1)
-        repeats[name] = max(2, min(2000, round(seconds / max(arm.seconds(2), 1e-6))))
+        once = max(arm.seconds(1), 1e-6)
+        repeats[name] = max(1, min(2000, round(seconds / once)))
+        slowest += repeats[name] * once
+    rounds = max(1, min(rounds, int(_MOST / slowest)))
     found: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds):
         for name in sorted(arms, reverse=bool(number % 2)):
