@@ -21,7 +21,7 @@ def ceilings(suite: Suite) -> None:
         best = max(best, rate)
     suite.rate = best
     nominal = {} if chip is None else {"nominal": chip.peak_flops}
-    suite.report.row("best bf16 product", best / 1e12, "TFLOP/s", **nominal)
+    suite.report.row("best bf16 product", best / 1e12, "TFLOP/s", detail=nominal)
     if chip is not None:
         suite.report.row("of the nominal peak", best / chip.peak_flops, "%")
 

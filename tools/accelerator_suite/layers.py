@@ -103,7 +103,7 @@ def _compare(
     for name, seconds in times.items():
         median = statistics.median(seconds)
         rate = {"teraflops": flops / median / 1e12}
-        suite.report.row(f"{what}: {name}", 1e3 * median, "ms", **rate)
+        suite.report.row(f"{what}: {name}", 1e3 * median, "ms", detail=rate)
     if one != other:
         ratio = timing.ratio(times[one], times[other])
         suite.report.row(f"{what}: {one} to {other}", ratio, "x")

@@ -5,7 +5,6 @@ the difference to that of the oracle's. "float32" is with products in full preci
 it runs" with the device's default, which on NVIDIA is TF32 of 10 bits.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -65,18 +64,14 @@ def trunk(suite: Suite) -> None:
         return model.encode({"image": images})[0]["image"]
 
     own = {"dtype": "float32", "remat": "none", "attention": "xla"}
-    exact = _changed(dense, **own)
+    exact = recast(dense, **own)
     want = _on_cpu(embed, exact, images)
     for dtype, (precision, name, most) in DTYPES.items():
-        model = _changed(dense, **own | {"dtype": name})
+        model = recast(dense, **own | {"dtype": name})
         with jax.default_matmul_precision(precision):
             got = suite.compiled(embed, model, images)(model, images)
         # Twelve layers' rounding adds up.
         suite.report.row(f"dense trunk, {dtype}", _error(got, want), at_most=2 * most)
-
-
-def _changed(model: Any, **options: Any) -> Any:
-    return recast(model, dataclasses.replace(model.config, **options))
 
 
 def _attention(suite: Suite, implementation: str, name: str) -> list[float]:
@@ -103,7 +98,7 @@ def _attention(suite: Suite, implementation: str, name: str) -> list[float]:
             found[f"d{letter}"] = _error(got, expected)
         errors.append(max(found.values()))
         suite.report.row(
-            f"attention {implementation}, {name}, {kind}", errors[-1], at_most=most, **found
+            f"attention {implementation}, {name}, {kind}", errors[-1], at_most=most, detail=found
         )
     return errors
 
@@ -128,7 +123,7 @@ def _experts(suite: Suite, label: str, name: str, layer: Callable[..., Any]) -> 
         # An empty slot's gate has no gradient in the oracle.
         shown = (np.where(live, each, 0) if what == "gates" else each for each in (got, expected))
         found[f"d{what}"] = _error(*shown)
-    suite.report.row(f"experts {label}, {name}", max(found.values()), at_most=most, **found)
+    suite.report.row(f"experts {label}, {name}", max(found.values()), at_most=most, detail=found)
 
 
 def _score(y: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ class Report:
         at_most: float | None = None,
         aim: str = "",
         met: bool | None = None,
-        **detail: Any,
+        detail: Mapping[str, Any] | None = None,
     ) -> None:
         """In the section that runs; printed at once."""
         if isinstance(value, float | int):
@@ -115,7 +115,7 @@ class Report:
                 aim, met = f">= {_figure(at_least, unit)}", value >= at_least
             elif at_most is not None:
                 aim, met = f"<= {_figure(at_most, unit)}", value <= at_most
-        row = Row(what=what, value=value, unit=unit, aim=aim, met=met, detail=detail)
+        row = Row(what=what, value=value, unit=unit, aim=aim, met=met, detail=dict(detail or {}))
         with self._lock:
             section = self.sections[-1]
             section.rows.append(row)

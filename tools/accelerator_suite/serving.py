@@ -6,7 +6,7 @@ import numpy as np
 
 from accelerator_suite import timing
 from accelerator_suite.suite import PAIR, Suite
-from imp_data.views import ImageView, TextView, to_json
+from imp_data.views import ImageView, TextView, View, to_json
 from imp_eval.inference import Encoder
 from imp_model.bundle import Bundle
 from imp_model.costs import forward_flops
@@ -16,7 +16,10 @@ def throughput(suite: Suite) -> None:
     """imp-moe with random weights: full batches, one after the other, no decoding and no gRPC."""
     shapes = suite.shapes
     model = suite.model("moe")
-    views = {"image": ImageView(size=shapes.knobs.image), "text": TextView(length=shapes.text)}
+    views: dict[str, View] = {
+        "image": ImageView(size=shapes.knobs.image),
+        "text": TextView(length=shapes.text),
+    }
     bundle = Bundle(
         config=model.config,
         model=model,
@@ -35,17 +38,18 @@ def throughput(suite: Suite) -> None:
     }
     for modality, pair in (("image", PAIR), ("text", PAIR[::-1])):
         arrays = draws[modality]
-        before = timing.Arm(run=lambda m=modality, a=arrays, p=pair: encoder.embed(m, a, p))
-        suite.report.sections[-1].compile_seconds += before.seconds(1)
-        seconds = suite.median(before)
+        arm = timing.of(encoder.embed, modality, arrays, pair)
+        # The first compiles.
+        suite.report.sections[-1].compile_seconds += arm.seconds(1)
+        seconds = suite.median(arm)
         suite.report.row(f"{modality}s embedded, batches of {size}", size / seconds, "/s")
         if suite.rate is not None:
             flops = size * forward_flops(model.config, modality, views[modality].shape)
             suite.report.row(f"{modality}: MFU", flops / seconds / suite.rate, "%")
-        one = [timing.Arm(run=before.run).seconds(1) for _ in range(20)]
+        one = [arm.seconds(1) for _ in range(20)]
         suite.report.row(
             f"{modality}: one batch, p50",
             1e3 * statistics.median(one),
             "ms",
-            p95=1e3 * float(np.percentile(one, 95)),
+            detail={"p95": 1e3 * float(np.percentile(one, 95))},
         )

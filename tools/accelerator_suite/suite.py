@@ -74,7 +74,7 @@ class Suite:
         return ids
 
 
-def recast(model: Model, config: ModelConfig) -> Model:
-    """The same arrays under another config that differs in program and rounding alone."""
-    like = Model.abstract(config, pairs=[PAIR])
+def recast(model: Model, **options: Any) -> Model:
+    """The same arrays under a config that differs in program and rounding alone."""
+    like = Model.abstract(dataclasses.replace(model.config, **options), pairs=[PAIR])
     return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model))

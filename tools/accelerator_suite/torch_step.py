@@ -38,7 +38,9 @@ def beside_ours(suite: Suite) -> None:
     with torch.no_grad():
         loss, expected = float(theirs(pixels, ids)), ours.loss()
     off = abs(loss - expected) / abs(expected)
-    suite.report.row("PyTorch's loss, off ours", off, at_most=0.02, ours=expected, theirs=loss)
+    suite.report.row(
+        "PyTorch's loss, off ours", off, at_most=0.02, detail={"ours": expected, "theirs": loss}
+    )
 
     run = theirs
     if suite.shapes.torch_compiled:
@@ -68,7 +70,7 @@ def beside_ours(suite: Suite) -> None:
     for name, each in times.items():
         median = statistics.median(each)
         label = {"ours": "imp-dense", "theirs": f"PyTorch {torch.__version__}"}[name]
-        suite.report.row(f"{label}: step", 1e3 * median, "ms", knobs=str(ours.knobs))
+        suite.report.row(f"{label}: step", 1e3 * median, "ms", detail={"knobs": str(ours.knobs)})
         suite.report.row(f"{label}: rate", ours.tokens / median, "tokens/s")
         if suite.rate is not None:
             mfu = ours.flops / median / suite.rate

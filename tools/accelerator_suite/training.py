@@ -42,7 +42,7 @@ def knob(suite: Suite, change: Mapping[str, Any]) -> None:
     _rate_rows(suite, f"imp-moe with {name}", step, seconds)
     suite.report.row(f"{name}: time of equal work to the base's", per_flop, "x")
     mib, base = (s.program.temporaries / 2**20 for s in (step, suite.base))
-    suite.report.row(f"{name}: temporaries", mib, "MiB", base=base)
+    suite.report.row(f"{name}: temporaries", mib, "MiB", detail={"base": base})
     # Memory is traded, not chosen for speed; and one picture size is another's task.
     if 1 / per_flop > _GAIN and "image" not in change:
         taken = suite.gains.get(next(iter(change)))
@@ -73,14 +73,15 @@ def fed(suite: Suite) -> None:
 
 
 def _pair(suite: Suite, knobs: Knobs) -> None:
-    suite.report.row("knobs", str(knobs), **dataclasses.asdict(knobs))
+    suite.report.row("knobs", str(knobs), detail=dataclasses.asdict(knobs))
     steps = {name: _step(suite, name, knobs) for name in ("moe", "dense")}
     section = suite.report.sections[-1]
     suite.compile_seconds = steps["moe"].program.seconds
     for name, step in steps.items():
         suite.report.row(f"imp-{name}: compiled in", step.program.seconds, "s")
-    suite.report.row("both: two steps, what was not compiled yet with them", _warm(steps), "s")
-    section.compile_seconds += suite.report.sections[-1].rows[-1].value
+    warm = _warm(steps)
+    section.compile_seconds += warm
+    suite.report.row("both: two steps, what was not compiled yet with them", warm, "s")
     times = suite.in_turns({name: step.arm() for name, step in steps.items()})
     suite.base, suite.steps = steps["moe"], steps
     for name, step in steps.items():
@@ -93,7 +94,7 @@ def _pair(suite: Suite, knobs: Knobs) -> None:
         ratio,
         "x",
         at_most=MOE_TO_DENSE if suite.shapes.judged else None,
-        flops=steps["moe"].flops / steps["dense"].flops,
+        detail={"flops": steps["moe"].flops / steps["dense"].flops},
     )
     apart = {f"{name} gradients": step.gradients_arm() for name, step in steps.items()}
     only = suite.in_turns(apart)
@@ -122,8 +123,8 @@ def _rate_rows(
     suite: Suite, label: str, step: Step, seconds: float, aim: float | None = None
 ) -> None:
     report = suite.report
-    knobs = dataclasses.asdict(step.knobs)
-    report.row(f"{label}: step", 1e3 * seconds, "ms", flops=step.flops, **knobs)
+    detail = {"flops": step.flops} | dataclasses.asdict(step.knobs)
+    report.row(f"{label}: step", 1e3 * seconds, "ms", detail=detail)
     report.row(f"{label}: rate", step.tokens / seconds, "tokens/s")
     aim = aim if suite.shapes.judged else None
     if suite.rate is not None:
