@@ -8,6 +8,7 @@ The environment's own packages are taken; what it lacks is looked for in `.accel
 
 import argparse
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -38,8 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name, run, needs in sections(suite):
         if wanted and not any(name.casefold().startswith(each) for each in wanted):
             continue
-        with report.section(name, needs=0 if options.tiny else needs(suite)):
-            run(suite)
+        needed = 0 if options.tiny else needs(suite)
+        report.run(name, functools.partial(run, suite), needs=needed)
     clock.cancel()
     report.finish()
     return 0 if report.sound else 1

@@ -1,6 +1,5 @@
 """What was measured: rows that are printed as they come, one table, one JSON file."""
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -8,7 +7,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +64,9 @@ class Report:
     def sound(self) -> bool:
         return all(section.status in ("ok", "skipped") for section in self.sections)
 
-    @contextlib.contextmanager
-    def section(self, name: str, *, needs: float = 0.0) -> Iterator[Section]:
-        """What is raised inside is recorded, and ends this section alone."""
+    def run(self, name: str, body: Callable[[], None], *, needs: float = 0.0) -> None:
+        """A section, if as many seconds are left as it `needs`. What `body` raises is recorded, and
+        ends this section alone."""
         section = Section(name=name)
         with self._lock:
             self.sections.append(section)
@@ -76,7 +75,7 @@ class Report:
         try:
             if self.left < needs:
                 raise Skipped(f"it takes some {needs:.0f} s, and {self.left:.0f} s are left")
-            yield section
+            body()
             section.status = "ok"
         except Skipped as reason:
             section.status = "skipped"
@@ -167,7 +166,7 @@ def _line(section: Section, row: Row) -> str:
 def _figure(value: float, unit: str) -> str:
     if unit == "%":
         return f"{100 * value:.1f} %"
-    text = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+    text = f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:.3g}"
     return f"{text} {unit}".rstrip()
 
 
