@@ -127,11 +127,14 @@ def torch_encoder(torch: Any, encoder: Encoder) -> Any:
             self.up = linear(block.ffn.up.kernel[...])
             self.down = linear(block.ffn.down.kernel[...])
 
-        def forward(self, x: Any) -> Any:
+        def forward(self, x: Any, mask: Any = None) -> Any:
+            """`mask` is what `scaled_dot_product_attention` takes."""
             b, n, d = x.shape
             qkv = self.qkv(self.attention_norm(x)).view(b, n, 3, self.heads, d // self.heads)
             q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
-            y = functional.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v)
+            y = functional.scaled_dot_product_attention(
+                self.q_norm(q), self.k_norm(k), v, attn_mask=mask
+            )
             x = x + self.out(y.transpose(1, 2).reshape(b, n, d))
             hidden = functional.gelu(self.up(self.ffn_norm(x)), approximate="tanh")
             return x + self.down(hidden)

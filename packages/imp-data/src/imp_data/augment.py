@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 import numpy as np
-from PIL import Image
 
 from imp_data import randomness
 
@@ -61,6 +60,9 @@ class Augment:
 
     def pictures(self, clips: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """uint8 [b, t, h, w, 3], h = w."""
+        # Here: an experiment that is only described, or measured, needs no Pillow.
+        from PIL import Image
+
         clips = np.ascontiguousarray(clips)
         size = clips.shape[2]
         low, high = self.crop_scale
