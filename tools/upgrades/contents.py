@@ -18,7 +18,7 @@ from imp_eval.inference import Encoder
 from imp_eval.open_store import open_store
 from imp_model import bundle
 from imp_train import inspect, metrics
-from imp_train.loop import train
+from imp_train.train import train
 from upgrades.experiment import SAVED_AT, TEXT, experiment
 
 HERE = Path(__file__).parent

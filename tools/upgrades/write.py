@@ -30,7 +30,7 @@ from imp_eval.open_store import open_store
 from imp_eval.vector_store import CollectionConfig, Item
 from imp_model import bundle
 from imp_train.compile import use_persistent_cache
-from imp_train.loop import train
+from imp_train.train import train
 from upgrades.contents import CLIPS, COLLECTION, HERE, PICTURES, contents
 from upgrades.experiment import AUDIO, IMAGE, SAVED_AT, VIDEO, experiment
 

@@ -175,7 +175,7 @@ def test_a_damaged_save_is_told_and_the_one_before_is_taken(damage, make, tmp_pa
     reopened = Checkpoints(tmp_path / "checkpoints")
     restored = reopened.restore(initial_state(make(), labels))
     assert (restored.step, restored.positions) == (1, {"pictures/base": 1})
-    [record] = caplog.records
+    [record] = [own for own in caplog.records if own.name == "imp_train.checkpoint"]
     assert "step 2 is damaged (" in record.getMessage()
     assert (tmp_path / "damaged-step-2").is_dir()
     # Training comes to step 2 again, and saves it.
