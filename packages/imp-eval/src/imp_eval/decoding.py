@@ -17,6 +17,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -29,6 +31,8 @@ from imp_eval.tracing import span
 _CODE = "from imp_eval.decode_worker import main; main()"
 # Larger payloads are copied in a thread.
 _COPIED_AT_ONCE = 1 << 20
+P = ParamSpec("P")
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -271,8 +275,10 @@ class _Process:
         os.close(self._sink)
 
 
-async def _copying(num_bytes, copy, *arguments):  # type: ignore[no-untyped-def]
+async def _copying(
+    num_bytes: int, copy: Callable[P, T], *arguments: P.args, **options: P.kwargs
+) -> T:
     """copy(*arguments), in a thread where it takes long."""
     if num_bytes <= _COPIED_AT_ONCE:
-        return copy(*arguments)
-    return await asyncio.to_thread(copy, *arguments)
+        return copy(*arguments, **options)
+    return await asyncio.to_thread(copy, *arguments, **options)

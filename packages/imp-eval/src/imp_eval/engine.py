@@ -239,10 +239,12 @@ class Engine:
                 return [await each[0]]
             # All of them end before their room is given back.
             results = await asyncio.gather(*each, return_exceptions=True)
+        found: list[np.ndarray | ValueError] = []
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, ValueError):
                 raise result
-        return results  # type: ignore[return-value]
+            found.append(result)
+        return found
 
     async def _one(
         self,

@@ -49,11 +49,15 @@ def duration(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> float:
         stream = container.streams.video[0]
         clock = float(stream.time_base or 0)
         try:
-            packets = [p for p in container.demux(stream) if p.pts is not None]
+            packets = [
+                (p.pts * clock, (p.duration or 0) * clock)
+                for p in container.demux(stream)
+                if p.pts is not None
+            ]
         except av.FFmpegError as error:
             raise MediaError(f"broken video: {reason_of(error)}") from error
         if not packets:
             raise MediaError("has no video frames")
-        times = sorted(float(p.pts) * clock for p in packets)  # type: ignore[arg-type]
-        gap = float(packets[-1].duration or 0) * clock or (times[-1] - times[-2:][0])
+        times = sorted(time for time, _ in packets)
+        gap = packets[-1][1] or (times[-1] - times[-2:][0])
         return times[-1] - times[0] + gap
