@@ -97,6 +97,11 @@ def read_manifest(path: pathlib.Path) -> manifest_pb2.Manifest:
     """Raises FileNotFoundError or ValueError, one line that says what to do."""
     file = path / MANIFEST
     if not file.is_file():
+        # A folder of datasets, or what the quickstart wrote: data/ has them.
+        if below := sorted([*path.glob(f"*/{MANIFEST}"), *path.glob(f"data/*/{MANIFEST}")]):
+            raise FileNotFoundError(
+                f"no dataset at {path}; {below[0].parent} is one: name that, or another there"
+            )
         raise FileNotFoundError(
             f"no dataset at {path} ({MANIFEST} is missing); to make one: imp-data build --help"
         )

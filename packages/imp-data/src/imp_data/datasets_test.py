@@ -48,3 +48,11 @@ def test_small_splits_stay_in_memory_and_large_ones_do_not(greys, monkeypatch):
     large = greys.examples("train")
     assert list(small) == list(large)
     assert (small._kept, large._kept) == ({}, None)
+
+
+@pytest.mark.parametrize("below", ["emoji", "data/emoji"])
+def test_a_folder_of_datasets_says_which_to_name(copy, tmp_path, below):
+    place = tmp_path / "all" / below
+    shutil.copytree(copy, place)
+    with pytest.raises(FileNotFoundError, match=f"no dataset at .*; {place} is one: name that"):
+        Dataset.load(tmp_path / "all")

@@ -139,8 +139,10 @@ def digest_of(path: Path) -> str:
 
 def _index(path: Path) -> bytes:
     if not (path / _INDEX).is_file():
-        if (path / "bundle" / _INDEX).is_file():
-            raise FileNotFoundError(f"{path} holds no bundle; {path / 'bundle'} is one: name that")
+        # A run's folder, or a folder of runs.
+        below = [path / "bundle" / _INDEX, *sorted(path.glob(f"*/bundle/{_INDEX}"))]
+        if found := [index.parent for index in below if index.is_file()]:
+            raise FileNotFoundError(f"{path} holds no bundle; {found[0]} is one: name that")
         raise FileNotFoundError(
             f"{path} holds no bundle ({_INDEX} is missing); train one with `imp-train run`"
         )

@@ -114,6 +114,13 @@ def test_a_missing_bundle_says_how_to_make_one(tmp_path):
     assert _one_line(error)
 
 
+def test_a_run_s_folder_and_a_folder_of_runs_say_where_the_bundle_is(save, tmp_path):
+    place, _ = save(tmp_path / "runs" / "first" / "bundle")
+    for above in (tmp_path / "runs", tmp_path / "runs" / "first"):
+        with pytest.raises(FileNotFoundError, match=f"{place} is one: name that"):
+            bundle.load(above)
+
+
 @pytest.mark.parametrize("name", ["params.safetensors", "tokenizer.model"])
 @pytest.mark.parametrize("harm", ["cut", "flip", "remove"])
 def test_a_harmed_file_is_refused_by_name(save, name, harm):

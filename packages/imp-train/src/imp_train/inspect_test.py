@@ -61,3 +61,7 @@ def test_nothing_there_is_told_in_a_line(whole, tmp_path):
         inspect(tmp_path)
     with pytest.raises(FileNotFoundError, match="has no checkpoint yet"):
         digest(tmp_path)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "metrics.jsonl").write_text("")
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path / 'first'} is one: name that"):
+        inspect(tmp_path)

@@ -113,6 +113,8 @@ def read(workdir: Path) -> list[dict[str, Any]]:
     """The records so far, in the order of the steps."""
     path = workdir / "metrics.jsonl"
     if not path.is_file():
+        if below := sorted(workdir.glob("*/metrics.jsonl")):
+            raise FileNotFoundError(f"no run at {workdir}; {below[0].parent} is one: name that")
         raise FileNotFoundError(f"{path} is missing; train there with `imp-train run`")
     return [json.loads(line) for line in path.read_text().splitlines()]
 

@@ -24,6 +24,7 @@ from imp_eval.evaluation.spec import Spec
 from imp_model import bundle as bundles
 
 RECORD = "eval.jsonl"
+_RUN = "experiment.json"
 logger = logging.getLogger(__name__)
 
 
@@ -73,6 +74,9 @@ def watch_run(
     check(specs, tasks)
     if not workdir.is_dir():
         raise FileNotFoundError(f"no folder {workdir}; give the --workdir of `imp-train run`")
+    # An empty folder may be of a run that is about to begin; a folder of runs is none.
+    if not (workdir / _RUN).is_file() and (below := sorted(workdir.glob(f"*/{_RUN}"))):
+        raise FileNotFoundError(f"no run at {workdir}; {below[0].parent} is one: name that")
     count = 0
     with SummaryWriter(str(workdir / "tensorboard" / "eval")) as board:
         while True:

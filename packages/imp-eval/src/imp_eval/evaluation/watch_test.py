@@ -110,3 +110,9 @@ def test_what_a_user_gets_wrong(tmp_path, capsys) -> None:
         watch.watch_run(tmp_path, [])
     assert main(["watch", str(tmp_path), "--benchmark", "x"]) == 2
     assert "benchmark 'x' is unclear" in capsys.readouterr().err
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "experiment.json").write_text("{}")
+    assert main(["watch", str(tmp_path), "--benchmark", "folder:x"]) == 2
+    assert f"no run at {tmp_path}; {run} is one: name that" in capsys.readouterr().err
+    assert not (tmp_path / "tensorboard").exists()
