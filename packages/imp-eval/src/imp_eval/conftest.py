@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import io
+import os
 import pathlib
 import queue
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import av
 import numpy as np
@@ -118,6 +121,27 @@ def running(
         loop.call_soon_threadsafe(stop.set)
         thread.join(timeout=30)
         assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def served(
+    bundle: pathlib.Path,
+    cache: pathlib.Path,
+    data: pathlib.Path | str,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """The address of a server in a process of its own, which is killed in the end."""
+    command = [sys.executable, "-m", "imp_eval.cli", "serve", "--bundle", str(bundle)]
+    command += ["--port", "0", "--batch-size", "8", "--compilation-cache", str(cache)]
+    command += ["--data", str(data)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | (environment or {})
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -4,31 +4,14 @@
 """
 
 import contextlib
-import pathlib
 import random
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import numpy as np
 
 from imp_eval.client import Client, ServiceError
-
-
-@contextlib.contextmanager
-def served(bundle: pathlib.Path, cache: pathlib.Path, folder: pathlib.Path) -> Iterator[str]:
-    """The address of a server in a process of its own, which is killed in the end."""
-    command = [sys.executable, "-m", "imp_eval.cli", "serve", "--bundle", str(bundle)]
-    command += ["--port", "0", "--batch-size", "8", "--compilation-cache", str(cache)]
-    command += ["--data", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.kill()
+from imp_eval.conftest import served
 
 
 def vector(key: str, version: int) -> np.ndarray:

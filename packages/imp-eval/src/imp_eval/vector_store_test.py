@@ -2,9 +2,7 @@
 
 import asyncio
 import operator
-import os
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 
 import numpy as np
@@ -47,15 +45,10 @@ def place_of(kind: str, tmp_path) -> str | None:
     if kind == "qdrant":
         pytest.importorskip("qdrant_client", reason="the extra imp-eval[qdrant] is not installed")
         return "qdrant+:memory:"
-    if kind == "object store":
-        place = os.environ.get("IMP_TEST_OBJECT_STORE")
-        if place is None:
-            pytest.skip("IMP_TEST_OBJECT_STORE names no place such as s3://bucket/path")
-        return f"{place}/{uuid.uuid4()}"
     return None if kind == "memory" else str(tmp_path / "collections")
 
 
-@pytest.fixture(params=["memory", "folder", "object store", "qdrant"])
+@pytest.fixture(params=["memory", "folder", "qdrant"])
 def within(request, tmp_path) -> Callable[[Callable[[VectorStore], Awaitable[None]]], None]:
     """Runs a coroutine function of a store."""
     place = place_of(request.param, tmp_path)
