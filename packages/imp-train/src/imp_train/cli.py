@@ -21,7 +21,7 @@ from imp_train.placement import MeshShape
 from imp_train.plan import page as page_of_plan
 from imp_train.plan import plan
 from imp_train.processes import Processes, is_first, leave
-from imp_train.studies import curves
+from imp_train.studies import curves, routers
 from imp_train.studies import report as study_report
 from imp_train.studies.convergence import study as convergence
 from imp_train.studies.run import run as run_study
@@ -185,7 +185,10 @@ class RunStudy:
             study = studies.make(self.name, self.data, scale=self.scale)
             root = self.workdir / f"{self.name}-{self.scale}"
             runs = run_study(study, root, seeds=self.seeds)
-            text, written = study_report.table(study, runs), study_report.write(study, runs, root)
+            text = "\n".join(
+                filter(None, [study_report.table(study, runs), routers.table(study, root, runs)])
+            )
+            written = study_report.write(study, runs, root, text)
             losses = curves.figure(study, root, runs)
             written += study_report.write_picture(f"{study.name}-losses", losses, root)
         print(text)
