@@ -17,4 +17,4 @@ def test_a_lost_change_would_be_told(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr("benchmarks.store_kills.applied", forgetful)
     with pytest.raises(ValueError, match="acknowledged"):
-        StoreKills(kills=2, seed=2).kill_in(str(tmp_path))
+        StoreKills(kills=4, seconds=2.0, seed=2).kill_in(str(tmp_path))
