@@ -197,6 +197,9 @@ class LanceStore:
         """The files of a dropped table. They go one by one, in any order: first all versions that
         lack the mark, then the rest, so that what a kill leaves is no table, or a marked one."""
         try:
+            # A kill may have left an index whose files are gone, which no upkeep gets past.
+            for index in await table.list_indices():
+                await table.drop_index(index.name)
             await table.optimize(cleanup_older_than=datetime.timedelta(milliseconds=1))
             await self._connection.drop_table(name, ignore_missing=True)
         except RuntimeError as error:

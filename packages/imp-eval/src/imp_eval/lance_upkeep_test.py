@@ -2,6 +2,7 @@
 
 import asyncio
 import pathlib
+import shutil
 
 import numpy as np
 
@@ -84,6 +85,23 @@ def test_a_large_collection_is_indexed_and_says_how_well(tmp_path: pathlib.Path)
         assert await large.index() is not None
         assert await large.count() == 4_021
         assert (await large.table.stats())["fragment_stats"]["num_fragments"] <= 5
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_a_collection_whose_index_lost_its_files_can_be_dropped(tmp_path: pathlib.Path) -> None:
+    """What a kill in the midst of upkeep may leave."""
+
+    async def test() -> None:
+        store = await lance_store.connect(str(tmp_path), SMALL)
+        await (await store.create(CONFIG)).upsert(items_of(2_500, 1))
+        await store.upkeep.idle()
+        assert await (await store.open("large")).index() is not None
+        for folder in (tmp_path / "large.lance" / "_indices").iterdir():
+            shutil.rmtree(folder)
+        await store.drop("large")
+        assert await (await store.create(CONFIG)).count() == 0
         await store.close()
 
     asyncio.run(test())
