@@ -38,6 +38,9 @@ def test_index_search_classify_embed(address, folder, capsys, tmp_path) -> None:
     assert main(["search", "a", "thing", "--collection", "cli", *where, *at]) == 0
     found = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
     assert sorted(found) == ["class-0/0.png", "class-0/2.png"]
+    both = ["--where", "folder=class-0", "--where", "folder2=x"]
+    assert main(["search", "a", "thing", "--collection", "cli", *both, *at]) == 0
+    assert capsys.readouterr().out == "", "every condition holds"
     assert main(["collections", *at]) == 0
     assert "cli\t3 image by text\texact search\n" in capsys.readouterr().out
     top = tmp_path / "pictures" / "top.png"
@@ -132,6 +135,7 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp
             ["classify", str(broken), "--classes-file", str(empty_file), *at],
             "no class names; write",
         ),
+        (["search", "x", "--collection", "x", "--where", "y=1", "--where", "y=2", *at], "twice"),
         (["delete", "sounds", *at], "give either ids or --where"),
         (["delete", "sounds", "a", *at], "1 of these ids are not in sounds"),
         (["drop", "none", *at], "no collection 'none'"),

@@ -6,6 +6,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Annotated, TypeAlias
 
 import tqdm
 import tyro
@@ -14,6 +15,9 @@ from imp_eval import client as clients
 from imp_eval import requests
 from imp_eval.client import DEFAULT_ADDRESS, Client, Options, ServiceError
 from imp_eval.filters import Value
+
+# Also given one by one: --where a=1 --where b=2.
+Conditions: TypeAlias = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
 
 
 def index(
@@ -99,7 +103,7 @@ def search(
     file: pathlib.Path | None = None,
     modality: str | None = None,
     k: int = 10,
-    where: tuple[str, ...] = (),
+    where: Conditions = (),
     exact: bool = False,
     address: str = DEFAULT_ADDRESS,
 ) -> int:
@@ -127,7 +131,7 @@ def search(
         fields = [f"{key}={_written(value)}" for key, value in sorted(hit.metadata.items())]
         print(f"{hit.score:.4f}", hit.id, *[" ".join(fields)] * bool(fields), sep="\t")
     if not found:
-        matching = f" with {' '.join(where)}" if where else ""
+        matching = f" with {' '.join(sum(where, ()))}" if where else ""
         print(f"imp-eval: nothing in {collection}{matching}", file=sys.stderr)
     return 0
 
@@ -155,7 +159,7 @@ def collections(address: str = DEFAULT_ADDRESS) -> int:
 def delete(
     collection: tyro.conf.Positional[str],
     ids: tyro.conf.Positional[tuple[str, ...]] = (),
-    where: tuple[str, ...] = (),
+    where: Conditions = (),
     address: str = DEFAULT_ADDRESS,
 ) -> int:
     """Delete items of a collection, by id or by what their metadata say.
@@ -200,13 +204,15 @@ def connect(address: str) -> Client:
     return Client(address, options=Options.from_environment(os.environ))
 
 
-def _where(conditions: Sequence[str]) -> dict[str, Value] | None:
-    """Raises ValueError for one that is no FIELD=VALUE."""
+def _where(conditions: Sequence[Sequence[str]]) -> dict[str, Value] | None:
+    """Raises ValueError for one that is no FIELD=VALUE, and for a field named twice."""
     fields: dict[str, Value] = {}
-    for condition in conditions:
+    for condition in (one for several in conditions for one in several):
         name, equals, text = condition.partition("=")
         if not name or not equals:
             raise ValueError(f"--where {condition!r} must be FIELD=VALUE")
+        if name in fields:
+            raise ValueError(f"--where {condition!r}: {name} stands there twice; give it one value")
         try:
             value = json.loads(text)
         except ValueError:
