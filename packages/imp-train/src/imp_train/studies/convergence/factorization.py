@@ -75,9 +75,9 @@ def _iterations(arm: str, setting: str, seed: int, workdir: Path) -> float | Non
         seed=seed,
     )
     identity = json.dumps({"factorization": setting, "start": arm, "seed": seed})
-    tries = 64
+    parts, tries = start(arm, a, rng), 64
     while tries <= _MOST:
-        descended(problem, start(arm, a, rng), workdir, identity, stop_after=2 * tries)
+        descended(problem, parts, workdir, identity, stop_after=2 * tries)
         for record in metrics.read(workdir):
             if record["log10_loss"] < math.log10(EPSILON):
                 return math.ceil(record["step"] / 2)
