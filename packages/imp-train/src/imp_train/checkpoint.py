@@ -75,28 +75,34 @@ class Checkpoints:
 
     def restore(self, state: TrainState) -> TrainState:
         """The latest save that is whole, laid out as `state` is; or `state` itself if there is
-        none. Damaged ones are moved out of the way.
+        none. Those after it are moved out of the way.
 
-        Raises ValueError where there are saves and none is whole, or where the last is of a format
-        that this version doesn't know.
+        Raises ValueError where there are saves and none is whole, or where one is of a format that
+        this version doesn't know.
         """
-        damaged = ""
-        while (step := self._manager.latest_step()) is not None:
+        damaged: dict[int, str] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            restored: TrainState | None = None
             try:
-                restored: TrainState | None = self._restored(step, state)
+                restored = self._restored(step, state)
             except NewerFormatError:
                 raise
-            # What a damaged file is found out by is whatever its reader makes of it.
+            # What a damaged file is found out by is whatever its reader makes of it. That it is
+            # the file, and no fault of ours or of the storage's, shows by an older one that reads.
             except Exception as error:  # noqa: BLE001
-                damaged, restored = str(error).partition("\n")[0] or type(error).__name__, None
-            if not any_of_them(restored is None):
-                assert restored is not None
-                return restored
-            self._move_away(step, damaged or "another process could not read it")
+                damaged[step] = str(error).partition("\n")[0] or type(error).__name__
+            if any_of_them(restored is None):
+                damaged.setdefault(step, "another process could not read it")
+                continue
+            for each, reason in damaged.items():
+                self._move_away(each, reason)
+            assert restored is not None
+            return restored
         if damaged:
+            reason = damaged[max(damaged)]
             raise ValueError(
-                f"no checkpoint in {self._directory} is whole ({damaged}); give another --workdir "
-                "to begin anew"
+                f"no checkpoint in {self._directory} can be read ({reason}); see to the storage, "
+                "or give another --workdir to begin anew"
             )
         return state
 

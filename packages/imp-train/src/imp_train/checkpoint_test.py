@@ -186,11 +186,17 @@ def test_a_damaged_save_is_told_and_the_one_before_is_taken(damage, make, tmp_pa
     again.close()
 
 
-def test_where_no_save_is_whole_nothing_is_begun_anew(make, tmp_path):
+def test_where_no_save_can_be_read_nothing_is_moved_or_begun_anew(make, tmp_path):
+    """It may be the storage that is away, and not the saves that are damaged."""
     state = initial_state(make(), {"colours": ("blue", "red")})
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    checkpoints.save(state)
+    for step in (1, 2):
+        state.step = step
+        checkpoints.save(state)
     checkpoints.close()
-    flip(tmp_path / "checkpoints" / "0" / "state")
-    with pytest.raises(ValueError, match=r"no checkpoint in .* is whole \(.*another --workdir"):
+    for step in (1, 2):
+        flip(tmp_path / "checkpoints" / str(step) / "state")
+    with pytest.raises(ValueError, match=r"no checkpoint in .* can be read \(.*another --workdir"):
         Checkpoints(tmp_path / "checkpoints").restore(state)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]
+    assert not list(tmp_path.glob("damaged*"))
