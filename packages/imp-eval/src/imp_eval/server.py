@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import pathlib
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
@@ -19,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from imp_eval import tracing
 from imp_eval.batcher import Batcher
+from imp_eval.binding import bind
 from imp_eval.decoding import Decoders
 from imp_eval.engine import Engine
 from imp_eval.inference import Encoder, use_compilation_cache
@@ -95,7 +95,7 @@ async def serve(
                 log_calls=config.log_calls,
             ),
         )
-        port = _bind(server, config)
+        port = bind(server, config)
         metrics_port = _serve_metrics(config, metrics, models, ending)
         await asyncio.gather(models.load(), decoders.ready())
         ending.push_async_callback(models.close)
@@ -193,34 +193,6 @@ def _server(config: ServerConfig, interceptor: CallInterceptor) -> grpc.aio.Serv
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ],
     )
-
-
-def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    address = f"{host}:{config.port}"
-    taken = (
-        f"{config.host}:{config.port} can't be bound: another server is there (give another "
-        "--port, or 0 for a free one), or the --host is not this machine's"
-    )
-    try:
-        # gRPC would log a line of its own beside ours.
-        _check_free(config.host, config.port)
-        if config.tls is not None:
-            return server.add_secure_port(address, config.tls.credentials())
-        return server.add_insecure_port(address)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(taken) from error
-
-
-def _check_free(host: str, port: int) -> None:
-    """Raises OSError where nothing can listen."""
-    for family, kind, protocol, _, where in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        with socket.socket(family, kind, protocol) as probe:
-            # Connections of a server that has just ended are no hindrance, to gRPC neither.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
 
 
 def _serve_metrics(

@@ -188,8 +188,8 @@ class RunStudy:
             text = "\n".join(
                 filter(None, [study_report.table(study, runs), routers.table(study, root, runs)])
             )
-            written = study_report.write(study, runs, root, text)
-            losses = curves.figure(study, root, runs)
+            picture, losses = study_report.figure(study, runs), curves.figure(study, root, runs)
+            written = study_report.write_page(study.name, text, picture, root)
             written += study_report.write_picture(f"{study.name}-losses", losses, root)
         print(text)
         print("\n".join(map(str, written)))

@@ -46,7 +46,11 @@ class Problem(Protocol):
     """Updates that may come to nothing because they are not finite."""
     peak_rate: float
     schedule: Schedule[Any]
-    throughput: Rated | None
+
+    @property
+    def throughput(self) -> Rated | None:
+        """What tells how fast it goes, once it has started."""
+        ...
 
     def start(self, state: TrainState, stop: int) -> None:
         """Before the first step from `state`, whose schedule is restored."""

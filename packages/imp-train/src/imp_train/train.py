@@ -25,7 +25,6 @@ from imp_train.inspect import add_session
 from imp_train.loop import descend, owned
 from imp_train.placement import MeshShape, Placement, gathered
 from imp_train.processes import is_first
-from imp_train.rates import Rated
 from imp_train.state import TrainState
 from imp_train.step import take_mixed_step, take_step
 from imp_train.throughput import Throughput, peak_flops
@@ -144,8 +143,7 @@ class Pretraining:
         self.max_skipped = experiment.optimizer.max_skipped
         self.peak_rate = experiment.optimizer.peak_rate
         self.schedule = inputs.schedule
-        self.throughput: Rated | None = None
-        self._throughput: Throughput | None = None
+        self.throughput: Throughput | None = None
         self.compile_seconds = 0.0
         self.num_programs = 0
         self._experiment = experiment
@@ -164,7 +162,7 @@ class Pretraining:
             self._experiment, state, list(order.values()), self._placement
         )
         self.num_programs = len(self._programs)
-        self.throughput = self._throughput = Throughput(
+        self.throughput = Throughput(
             self._experiment.model,
             now=time.monotonic(),
             peak=peak_flops(),
@@ -178,10 +176,10 @@ class Pretraining:
         self, state: TrainState, choices: Sequence[Choice], batches: Sequence[Batch]
     ) -> list[dict[str, Any]]:
         assert self._programs is not None, "no start"
-        assert self._throughput is not None
+        assert self.throughput is not None
         tasks, programs = [c.task for c in choices], [self._programs[c] for c in choices]
         for choice in choices:
-            self._throughput.add(choice.key, choice.variant)
+            self.throughput.add(choice.key, choice.variant)
         if self._experiment.mixed:
             return take_mixed_step(
                 self._experiment, programs, state, tasks, batches, self._placement

@@ -124,11 +124,6 @@ def figure(study: Study, runs: Sequence[Run]) -> Figure:
     return picture
 
 
-def write(study: Study, runs: Sequence[Run], root: Path, text: str | None = None) -> list[Path]:
-    """ROOT/NAME.md, which holds `text` or the table alone, NAME.png and NAME.svg."""
-    return write_page(study.name, text or table(study, runs), figure(study, runs), root)
-
-
 def write_page(name: str, text: str, picture: Figure, root: Path) -> list[Path]:
     """ROOT/NAME.md, NAME.png and NAME.svg."""
     page = root / f"{name}.md"

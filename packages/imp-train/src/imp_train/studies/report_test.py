@@ -1,5 +1,6 @@
 """A study's table and figure."""
 
+import dataclasses
 import math
 
 import pytest
@@ -73,8 +74,26 @@ def test_an_arm_without_a_figure_leaves_its_cell_empty():
 
 
 def test_equal_results_are_equal_files(tmp_path):
-    written = [report.write(STUDY, runs(VALUES), tmp_path / name) for name in "ab"]
+    written = [
+        report.write_page(
+            "objectives",
+            report.table(STUDY, runs(VALUES)),
+            report.figure(STUDY, runs(VALUES)),
+            tmp_path / name,
+        )
+        for name in "ab"
+    ]
     for one, other in zip(*written, strict=True):
         assert one.read_bytes() == other.read_bytes()
     assert [path.name for path in written[0]] == [f"objectives.{k}" for k in ("md", "png", "svg")]
     assert written[0][1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_arm_that_diverged_says_so():
+    found = runs(VALUES)
+    found[-1] = dataclasses.replace(found[-1], scores=())
+    text = report.table(STUDY, found)
+    assert "\nsecond: 1 of 2 runs diverged and have no scores.\n" in text
+    assert text.endswith("| mean zero-shot top-1 |  |\n"), (
+        "no seed by seed comparison of fewer seeds"
+    )

@@ -23,7 +23,7 @@ from imp_train.inputs import load_datasets
 from imp_train.studies import scoring
 from imp_train.studies.study import Run, Score, Study, workdir_of
 from imp_train.throughput import step_flops
-from imp_train.train import identity, train
+from imp_train.train import Summary, identity, train
 
 log = logging.getLogger(__name__)
 RESULTS = "results.jsonl"
@@ -76,13 +76,15 @@ def _run(
 ) -> Run:
     workdir = workdir_of(root, arm, seed)
     began = time.perf_counter()
-    scores: tuple[Score, ...] = ()
+    summary: Summary | None = None
     try:
         summary = train(experiment, workdir, progress=progress)
     except FloatingPointError as error:
         # What an arm may well come to, and no less a finding.
         log.warning("%s, seed %d: %s", arm, seed, error)
-    else:
+    seconds = time.perf_counter() - began
+    scores: tuple[Score, ...] = ()
+    if summary is not None:
         if not summary.finished:
             raise KeyboardInterrupt
         scores = scoring.score(
@@ -112,7 +114,7 @@ def _run(
         tokens=tokens,
         flops=flops,
         parameters=num_parameters(model),
-        seconds=time.perf_counter() - began,
+        seconds=seconds,
         scores=scores,
     )
 

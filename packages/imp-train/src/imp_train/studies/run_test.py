@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from imp_train.studies import report, scoring
 from imp_train.studies import run as run_lib
-from imp_train.studies import scoring
 from imp_train.studies.run import RESULTS, read, run, spent
 
 
@@ -55,6 +55,21 @@ def test_a_study_that_was_stopped_goes_on_within_a_run(study, tmp_path, monkeypa
     assert steps == [2, 3]
     assert done.steps == 3
     assert not any(tmp_path.glob("runs/*/checkpoints"))
+
+
+def test_an_arm_that_diverges_is_a_finding_and_the_others_go_on(study, tmp_path, cache):
+    def hot(seed):
+        experiment = study.arms["softmax"](seed)
+        optimizer = dataclasses.replace(experiment.optimizer, peak_rate=1e30, max_skipped=0)
+        return dataclasses.replace(experiment, optimizer=optimizer, log_every=1)
+
+    arms = {"hot": hot, "softmax": study.arms["softmax"]}
+    both = dataclasses.replace(study, arms=arms, tasks=("linear-probe",))
+    diverged, other = run(both, tmp_path, seeds=1, progress=False)
+    assert diverged.scores == ()
+    assert diverged.parameters == other.parameters
+    assert other.scores
+    assert "hot: 1 of 1 runs diverged" in report.table(both, [diverged, other])
 
 
 def test_results_of_other_data_are_refused(whole, study, tmp_path):

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from imp_train.loop import descend, owned
-from imp_train.rates import Rated
 from imp_train.sampler import Sampler
 from imp_train.schedule import Schedule
 from imp_train.state import TrainState
@@ -55,7 +54,7 @@ class Descended:
     log_every = 100
     checkpoint_every = 20_000
     max_skipped = 0
-    throughput: Rated | None = None
+    throughput = None
 
     def __init__(
         self,
