@@ -27,6 +27,9 @@ class DistributedBuild:
     workers: int = 2
 
     def run(self) -> None:
+        for name in self.corpora:
+            if not (self.samples / name).is_dir():
+                raise ValueError(f"no samples at {self.samples / name}: run ./imp quickstart first")
         print("| corpus | shards | there when a worker was killed | files | bytes |")
         print("|---|---|---|---|---|")
         for name in self.corpora:

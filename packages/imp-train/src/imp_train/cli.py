@@ -177,6 +177,8 @@ class RunStudy:
     seeds: int = 3
 
     def run(self) -> int:
+        if self.seeds < 1:
+            raise ValueError(f"--seeds {self.seeds}: a study takes at least 1")
         if self.name == "convergence":
             root = self.workdir / self.name
             found = convergence.run(root, seeds=self.seeds)

@@ -63,6 +63,9 @@ def test_what_the_caller_can_put_right_is_one_line_and_exit_2(data, capsys, tmp_
         (["show", "slowstart", "--data", str(data)], "experiment 'slowstart' is unknown; one of"),
         (["run", "quickstart", "--data", str(data), "--workdir", str(tmp_path / "w")], "icons"),
         (["inspect", str(tmp_path)], "metrics.jsonl is missing"),
+        (["study", "no-such", "--workdir", str(tmp_path / "w")], "study 'no-such' is unknown"),
+        (["study", "experts", "--workdir", str(tmp_path / "w"), "--seeds", "0"], "--seeds 0"),
+        (["study", "experts", "--workdir", str(tmp_path / "w"), "--scale", "vast"], "'vast'"),
     ):
         assert main(argv) == 2
         captured = capsys.readouterr()
