@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from endurance.team import HOSTS, Team
+from imp_train.inspect import digest
 
 Fault = Callable[[Team, np.random.Generator], None]
 _WAIT = 120.0
@@ -82,15 +83,31 @@ def save_damaged(team: Team, rng: np.random.Generator) -> None:
     team.kill()
     saves = sorted(_saves(team.workdir), key=lambda path: int(path.name))
     if len(saves) > 1:
-        files = [path for path in (saves[-1] / "state").rglob("*") if path.is_file()]
-        path = max(files, key=lambda path: path.stat().st_size)
-        content = bytearray(path.read_bytes())
-        content[int(rng.integers(len(content) // 4, 3 * len(content) // 4))] ^= 1
-        path.write_bytes(content)
+        _flip_a_bit(team.workdir, saves[-1] / "state", rng)
     team.start()
     wait_until_it_trains(team)
     told = "going back to the one before" in team.said()
     _expect(told or len(saves) < 2, "a damaged save was not told", team)
+
+
+def _flip_a_bit(workdir: pathlib.Path, state: pathlib.Path, rng: np.random.Generator) -> None:
+    """One of the largest file's that matters: some are of no array."""
+    sound = digest(workdir, moments=True)
+    files = [path for path in state.rglob("*") if path.is_file()]
+    path = max(files, key=lambda path: path.stat().st_size)
+    content = path.read_bytes()
+    while _digest_of_any(workdir) == sound:
+        place, bit = int(rng.integers(len(content))), 1 << int(rng.integers(8))
+        flipped = bytes([content[place] ^ bit])
+        path.write_bytes(content[:place] + flipped + content[place + 1 :])
+
+
+def _digest_of_any(workdir: pathlib.Path) -> tuple[int, str] | None:
+    """None of a save that can't be read."""
+    try:
+        return digest(workdir, moments=True)
+    except Exception:  # noqa: BLE001
+        return None
 
 
 def shard_gone(team: Team, rng: np.random.Generator) -> None:

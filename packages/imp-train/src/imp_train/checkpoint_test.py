@@ -16,13 +16,10 @@ from imp_train.checkpoint import Checkpoints, check_experiment
 from imp_train.config import as_recorded, to_json
 from imp_train.initial import initial_state
 
-# A restore that fails leaves Orbax's other reads behind, which end when its loop is closed already.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture
 def damage_seen():
-    """What was left behind is told of within the test that it is of."""
+    """What a failed restore leaves behind would be told of within its own test."""
     yield
     gc.collect()
 

@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from imp_data.stores.atomic import write_file
 from imp_data.wording import count
 from imp_train import metrics
+from imp_train.abandoned import hush_abandoned_reads
 from imp_train.columns import aligned
 
 _SESSIONS = "sessions.json"
@@ -89,6 +90,7 @@ def digest(workdir: Path, *, moments: bool = False) -> tuple[int, str]:
     step = _saved(workdir)
     if step is None:
         raise FileNotFoundError(f"{workdir} has no checkpoint yet; let the run save one")
+    hush_abandoned_reads()
     path = workdir.absolute() / "checkpoints" / str(step) / "state"
     handler = ocp.PyTreeCheckpointHandler()
     kinds = ("params/", "moments/") if moments else ("params/",)
