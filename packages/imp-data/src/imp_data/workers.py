@@ -43,8 +43,8 @@ class Workers:
     """Iterates over make(job) for each of `jobs`, in their order, whichever process makes it.
 
     `make` and the jobs are pickled; each process has up to `depth` batches ready or in work. A
-    ValueError or OSError in `make` is raised where its batch would have come; RuntimeError when a
-    worker ended, of another error (its traceback is on stderr) or killed.
+    ValueError or OSError in `make` is raised where its batch would have come; ChildProcessError when
+    a worker ended, of another error (its traceback is on stderr) or killed.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Workers:
             try:
                 answer = worker.connection.recv()
             except (EOFError, ConnectionResetError) as error:
-                raise RuntimeError(_obituary(worker.process)) from error
+                raise ChildProcessError(_obituary(worker.process)) from error
             if isinstance(answer, Exception):
                 raise answer
             batch = _taken(worker.slots[slot], answer)
@@ -171,7 +171,7 @@ def _end(workers: Sequence[_Worker]) -> None:
 def _obituary(process: subprocess.Popen[bytes]) -> str:
     status = process.wait()
     how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
-    return f"the loader's worker {process.pid} {how}; iterate again from the step that is missing"
+    return f"the loader's worker {process.pid} {how}; start again from the step that is missing"
 
 
 def _arrays(batch: Batch) -> dict[str, np.ndarray]:

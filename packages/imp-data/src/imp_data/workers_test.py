@@ -153,7 +153,7 @@ def test_a_worker_that_dies_is_an_error(greys, moment):
         next(batches)
     for process in children() - before:
         os.kill(process, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"worker \d+ was ended by SIGKILL; iterate again"):
+    with pytest.raises(ChildProcessError, match=r"worker \d+ was ended by SIGKILL; start again"):
         collections.deque(batches, 0)
     assert next(batches, None) is None
     assert (children(), descriptors()) == (before, open_before)
@@ -162,7 +162,7 @@ def test_a_worker_that_dies_is_an_error(greys, moment):
 def test_a_worker_that_fails_is_an_error(capfd):
     before = children()
     batches = Workers(abs, [-1, -2], num_workers=1)
-    with pytest.raises(RuntimeError, match=r"worker \d+ exited with 1"):
+    with pytest.raises(ChildProcessError, match=r"worker \d+ exited with 1"):
         next(batches)
     assert "AttributeError" in capfd.readouterr().err
     assert children() == before

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,7 @@ from imp_train.inspect import digest, inspect
 from imp_train.placement import MeshShape
 from imp_train.plan import page as page_of_plan
 from imp_train.plan import plan
-from imp_train.processes import Processes, is_first, leave
+from imp_train.processes import Processes, are_several, is_first, leave
 from imp_train.studies import curves, routers
 from imp_train.studies import report as study_report
 from imp_train.studies.convergence import study as convergence
@@ -241,12 +242,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             "imp-train: stopped; the same command goes on from its last checkpoint", file=sys.stderr
         )
-        return 130
+        status = 130
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"imp-train: {error}", file=sys.stderr)
-        if isinstance(error, ConnectionError):
-            leave(2)
-        return 2
+        status = 2
+    except Exception:
+        if not are_several():
+            raise
+        traceback.print_exc()
+        status = 1
+    if are_several():
+        leave(status)
+    return status
 
 
 if __name__ == "__main__":

@@ -137,6 +137,12 @@ def descend(
             waited = _steps(problem, state, checkpoints, metrics, end, stopped)
             if checkpoints.latest_step != state.step:
                 checkpoints.save(state)
+        except BaseException:
+            # Of several processes one may be lost, for which the save under way would wait.
+            if jax.process_count() == 1:
+                with contextlib.suppress(OSError):
+                    checkpoints.close()
+            raise
         finally:
             problem.close()
             metrics.close()

@@ -3,11 +3,14 @@
 import dataclasses
 import os
 import sys
+import time
 from typing import NoReturn
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+_FAREWELL = 5.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,8 +75,17 @@ def any_of_them(flag: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
+def are_several() -> bool:
+    """Whether this process has joined a run of several."""
+    return jax.distributed.is_initialized()
+
+
 def leave(status: int) -> NoReturn:
-    """Ends this process at once: what JAX does at exit waits for the others, and one is lost."""
+    """Ends this process of several: what JAX does at exit would wait for the others, who may wait
+    for this one."""
+    if is_first():
+        # The others are ended with it: those who met the same error have yet to say so.
+        time.sleep(_FAREWELL)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
