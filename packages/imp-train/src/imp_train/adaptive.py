@@ -44,19 +44,26 @@ def _check(every: int, floor: float) -> None:
 
 
 def _gains(memory: Memory, losses: Sequence[Sequence[float]]) -> tuple[Memory, np.ndarray]:
-    """Each task's relative fall of its mean loss since its block before, NaN where it has none."""
-    before = np.array(memory.get("loss", [np.nan] * len(losses)))
+    """Each task's fall of its mean loss since its block before, of its first block's; NaN where it
+    has none before.
+
+    Of the first, as a task that is solved falls from little to less for ever.
+    """
+    none = [np.nan] * len(losses)
+    before = np.array(memory.get("loss", none))
+    first = np.array(memory.get("first", none))
     # A float32's, as losses are: what is not is no loss to learn from.
     finite = [[loss for loss in own if abs(loss) <= _LARGEST] for own in losses]
     now = np.array([np.mean(own) if own else np.nan for own in finite])
     # Within -1 and 1: of a loss that explodes no more is learned than that it does.
-    gains = np.clip((before - now) / np.maximum(np.abs(before), 1e-9), -1, 1)
-    return {"loss": np.where(np.isnan(now), before, now).tolist()}, gains
+    first = np.where(np.isnan(first), now, first)
+    gains = np.clip((before - now) / np.maximum(np.abs(first), 1e-9), -1, 1)
+    return {"loss": np.where(np.isnan(now), before, now).tolist(), "first": first.tolist()}, gains
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ByProgress:
-    """Tasks whose loss still falls come more often: weight times the smoothed relative fall.
+    """Tasks whose loss still falls come more often: weight times the smoothed fall.
 
     `floor` is the share of steps that is drawn by weight alone.
     """
@@ -89,7 +96,7 @@ class ByProgress:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ByReward:
-    """A bandit (Exp3, Auer et al. 2002): a task's reward is its loss's relative fall over a block,
+    """A bandit (Exp3, Auer et al. 2002): a task's reward is its loss's fall over a block,
     between 0 and 1, and its log-weight grows with `rate` times that.
 
     `floor` is the share of steps that is drawn evenly.

@@ -48,6 +48,16 @@ def test_what_still_learns_comes_more_often_and_nothing_is_forgotten(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_is_solved_does_not_keep_the_steps_from_what_learns_slowly(kind):
+    def losses(index, step):
+        # Task 0 is solved within a hundred steps, and its loss halves every fifty for ever.
+        return {0: 4 * 0.5 ** (step / 50), 1: 4 - step / 300, 2: 4.0}[index]
+
+    drawn = run(Blocks(kind(every=50, floor=0.2), [1.0, 1.0, 1.0], seed=0), losses, 0, 800)
+    assert drawn[600:].count(0) < 100
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=30, deadline=None)
 @given(
     losses=st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=20),
