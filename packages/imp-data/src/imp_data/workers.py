@@ -43,8 +43,8 @@ class Workers:
     """Iterates over make(job) for each of `jobs`, in their order, whichever process makes it.
 
     `make` and the jobs are pickled; each process has up to `depth` batches ready or in work. A
-    ValueError or OSError in `make` is raised where its batch would have come; ChildProcessError when
-    a worker ended, of another error (its traceback is on stderr) or killed.
+    ValueError or OSError in `make` is raised where its batch would have come; ChildProcessError
+    when a worker ended, of another error (its traceback is on stderr) or killed.
     """
 
     def __init__(
