@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from imp_data.stores.atomic import write_file
+from imp_train.board import Board
 from imp_train.rates import Rated, Rates
 from imp_train.schedule import Choice
 
@@ -46,11 +46,7 @@ class Metrics:
         if workdir is not None:
             _keep_before(path, start)
         self._file = path.open("a")
-        self._board = SummaryWriter(
-            str(path.parent / "tensorboard"),
-            purge_step=start,
-            write_to_disk=workdir is not None,
-        )
+        self._board = None if workdir is None else Board(workdir / "tensorboard", start=start)
         self._pending: list[tuple[int, Choice, dict[str, jax.Array]]] = []
         self._losses: dict[str, float] = {}
         self._throughput = throughput
@@ -80,16 +76,16 @@ class Metrics:
             record |= {name: _plain(value) for name, value in values.items()}
             self._file.write(json.dumps(record) + "\n")
             for name, value in values.items():
-                if np.ndim(value) == 0:
-                    self._board.add_scalar(f"train/{task}/{name}", float(value), step)
+                if self._board is not None and np.ndim(value) == 0:
+                    self._board.add(f"train/{task}/{name}", float(value), step)
             loss = float(values["loss"])
             seen.append(Seen(step, choice, loss, skipped))
             self._losses[task] = loss + 0.7 * (self._losses.get(task, loss) - loss)
         self._file.flush()
         rates = None if self._throughput is None else self._throughput.read(time.monotonic())
-        if rates is not None and pending:
+        if rates is not None and self._board is not None and pending:
             for name, rate in rates.named().items():
-                self._board.add_scalar(f"throughput/{name}", rate, pending[-1][0])
+                self._board.add(f"throughput/{name}", rate, pending[-1][0])
         if seen:
             fresh = {own.choice.task.name: self._losses[own.choice.task.name] for own in seen}
             self._bar.set_postfix_str(live(rates, fresh))
@@ -98,7 +94,8 @@ class Metrics:
     def close(self) -> None:
         self.flush()
         self._bar.close()
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
         self._file.close()
 
 

@@ -6,6 +6,7 @@ WORKDIR/eval.jsonl has a line a bundle and benchmark, and says what is done; Ten
 same under WORKDIR/tensorboard/eval.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -14,7 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
 
 from imp_eval.evaluation.intervals import Bootstrap
 from imp_eval.evaluation.report import summary
@@ -78,7 +81,10 @@ def watch_run(
     if not (workdir / _RUN).is_file() and (below := sorted(workdir.glob(f"*/{_RUN}"))):
         raise FileNotFoundError(f"no run at {workdir}; {below[0].parent} is one: name that")
     count = 0
-    with SummaryWriter(str(workdir / "tensorboard" / "eval")) as board:
+    folder = workdir / "tensorboard" / "eval"
+    folder.mkdir(parents=True, exist_ok=True)
+    # SummaryWriter's thread, once a full disk has ended it, would be waited for without end.
+    with contextlib.closing(EventsWriter(str(folder / "events"), f".{os.getpid()}")) as board:
         while True:
             last = finished(workdir)
             for path in exported(workdir):
@@ -165,9 +171,10 @@ def tag(score: Score) -> str:
     return words.replace("→", "-to-").replace("@", "")
 
 
-def _show(board: SummaryWriter, results: Results) -> None:
+def _show(board: EventsWriter, results: Results) -> None:
+    step = int(str(results.metadata.get("step", 0)))
     for name, value in _scalars(results.scores):
-        board.add_scalar(name, value, int(str(results.metadata.get("step", 0))))
+        board.write_event(Event(step=step, wall_time=time.time(), summary=scalar(name, value)))
     board.flush()
 
 
