@@ -1,5 +1,6 @@
 """Team: the processes of one training: hosts, their loaders' workers, and the one that scores."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -135,9 +136,10 @@ class Team:
 
 
 def children_of(pid: int) -> Iterator[int]:
-    """None of a process that has ended."""
+    """None of a process, or a thread, that has ended."""
     for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        yield from map(int, task.read_text().split())
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield from map(int, task.read_text().split())
 
 
 def _resident(pid: int) -> float:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from imp_data.stores.atomic import write_file
-from imp_train.abandoned import hush_abandoned_reads
+from imp_train.hush import hush_orbax
 from imp_train.processes import any_of_them, is_first, wait_for_all
 from imp_train.state import TrainState
 
@@ -81,7 +81,7 @@ class Checkpoints:
         Raises ValueError where there are saves and none is whole, or where one is of a format that
         this version doesn't know.
         """
-        hush_abandoned_reads()
+        hush_orbax()
         damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             restored: TrainState | None = None

@@ -13,8 +13,8 @@ import orbax.checkpoint as ocp
 from imp_data.stores.atomic import write_file
 from imp_data.wording import count
 from imp_train import metrics
-from imp_train.abandoned import hush_abandoned_reads
 from imp_train.columns import aligned
+from imp_train.hush import hush_orbax
 
 _SESSIONS = "sessions.json"
 
@@ -90,7 +90,7 @@ def digest(workdir: Path, *, moments: bool = False) -> tuple[int, str]:
     step = _saved(workdir)
     if step is None:
         raise FileNotFoundError(f"{workdir} has no checkpoint yet; let the run save one")
-    hush_abandoned_reads()
+    hush_orbax()
     path = workdir.absolute() / "checkpoints" / str(step) / "state"
     handler = ocp.PyTreeCheckpointHandler()
     kinds = ("params/", "moments/") if moments else ("params/",)

@@ -1,11 +1,12 @@
-"""Orbax's abandoned reads are silent, and nothing else is."""
+"""Orbax's echoes of an error are silent, and nothing else is."""
 
+import logging
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from imp_train import abandoned
+from imp_train.hush import hush_orbax
 
 
 @pytest.fixture
@@ -13,7 +14,9 @@ def told(monkeypatch):
     """What comes to the hook that was there before."""
     seen = []
     monkeypatch.setattr(sys, "unraisablehook", seen.append)
-    abandoned.hush_abandoned_reads.__wrapped__()
+    filters = logging.getLogger("absl").filters
+    monkeypatch.setattr(logging.getLogger("absl"), "filters", list(filters))
+    hush_orbax.__wrapped__()
     return seen
 
 
@@ -37,3 +40,17 @@ def test_whatever_else_is_told(told):
         sys.unraisablehook(other)
     assert told == others
     ours.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "exc_info", "logged"),
+    [
+        ("/lib/orbax/checkpoint/future.py", (ValueError, ValueError("no room"), None), False),
+        ("/lib/orbax/checkpoint/future.py", None, True),
+        ("/lib/other.py", (ValueError, ValueError("no room"), None), True),
+    ],
+)
+def test_tracebacks_of_a_save_that_fails_are_not_logged(told, caplog, path, exc_info, logged):
+    logger = logging.getLogger("absl")
+    logger.handle(logging.LogRecord("absl", logging.ERROR, path, 1, "failed", None, exc_info))
+    assert bool(caplog.records) == logged
