@@ -12,6 +12,7 @@ from imp_data import inspect as inspect_lib
 from imp_data import own_tokenizer, view_names
 from imp_data import verify as verify_lib
 from imp_data.datasets import Dataset
+from imp_data.flags import check_given_once
 from imp_data.media.limits import DEFAULT_LIMITS, Limits
 from imp_data.stores.atomic import write_file
 from imp_data.tokenizer import Tokenizer
@@ -255,10 +256,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = arguments.index("--")
         arguments, beam_options = arguments[:place], arguments[place + 1 :]
     command = tyro.cli(Command, prog="imp-data", args=arguments)  # type: ignore[arg-type]
-    if beam_options and not isinstance(command, Build):
-        print('imp-data: options after "--" are for build alone', file=sys.stderr)
-        return 2
     try:
+        check_given_once(arguments)
+        if beam_options and not isinstance(command, Build):
+            raise ValueError('options after "--" are for build alone')
         return command.run(beam_options)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"imp-data: {error}", file=sys.stderr)

@@ -10,6 +10,7 @@ import numpy as np
 import tqdm
 import tyro
 
+from imp_data.flags import check_given_once
 from imp_data.stores.atomic import write_file
 from imp_eval import client as clients
 from imp_eval import logs, requests
@@ -118,7 +119,9 @@ def classify(
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 2 for what the user can put right, told in one line on stderr."""
     logs.configure("text")
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        check_given_once(arguments, repeatable=["--where"])
         return tyro.extras.subcommand_cli_from_dict(
             {
                 "serve": serve,
@@ -136,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             },
             prog="imp-eval",
             description=__doc__,
-            args=argv,
+            args=arguments,
         )
     except (ValueError, OSError, ServiceError) as error:
         print(f"imp-eval: {error}", file=sys.stderr)

@@ -136,8 +136,9 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(address, folder, capsys, tmp
             "no class names; write",
         ),
         (["search", "x", "--collection", "x", "--where", "y=1", "--where", "y=2", *at], "twice"),
-        (["delete", "sounds", *at], "give either ids or --where"),
-        (["delete", "sounds", "a", *at], "1 of these ids are not in sounds"),
+        (["delete", "--collection", "sounds", *at], "give either ids or --where"),
+        (["delete", "a", "--collection", "sounds", *at], "1 of these ids are not in sounds"),
+        (["classify", "--classes", "a", "--classes", "b", *at], "--classes stands there 2 times"),
         (["drop", "none", *at], "no collection 'none'"),
         (["collections", "--address", "localhost"], "must be HOST:PORT, such as 127.0.0.1:50051"),
         (["collections", "--address", "http://a:1"], "must be HOST:PORT"),
@@ -161,9 +162,9 @@ def test_items_and_collections_go_by_command(address, folder, capsys) -> None:
         return capsys.readouterr().out
 
     assert main(["index", str(folder), "--collection", "gone", *at]) == 0
-    assert main(["delete", "gone", "class-1/1.png", *at]) == 0
+    assert main(["delete", "class-1/1.png", "--collection", "gone", *at]) == 0
     assert "gone\t2 image by text" in held()
-    assert main(["delete", "gone", "--where", "folder=class-0", *at]) == 0
+    assert main(["delete", "--collection", "gone", "--where", "folder=class-0", *at]) == 0
     assert "gone\t0 image by text" in held()
     assert main(["drop", "gone", *at]) == 0
     assert "gone\t" not in held()

@@ -143,7 +143,8 @@ def collections(address: str = DEFAULT_ADDRESS) -> int:
         address: of the server.
     """
     with connect(address) as client:
-        for found in client.collections():
+        listed = client.collections()
+        for found in listed:
             how = "exact search"
             if found.HasField("index"):
                 how = f"{found.index.kind}, recall@10 {found.index.recall_at_10:.3f}"
@@ -153,20 +154,23 @@ def collections(address: str = DEFAULT_ADDRESS) -> int:
                 how,
                 sep="\t",
             )
+    if not listed:
+        print("imp-eval: no collections yet; imp-eval index makes one", file=sys.stderr)
     return 0
 
 
 def delete(
-    collection: tyro.conf.Positional[str],
     ids: tyro.conf.Positional[tuple[str, ...]] = (),
+    *,
+    collection: str,
     where: Conditions = (),
     address: str = DEFAULT_ADDRESS,
 ) -> int:
     """Delete items of a collection, by id or by what their metadata say.
 
     Args:
-        collection: its name.
         ids: of the items.
+        collection: its name.
         where: FIELD=VALUE as for search; every item of which all of them hold goes.
         address: of the server.
     """

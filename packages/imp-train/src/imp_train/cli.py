@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from imp_data.flags import check_given_once
 from imp_train import studies
 from imp_train.columns import aligned
 from imp_train.compile import use_persistent_cache
@@ -235,8 +236,10 @@ Command = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 2, and one line on stderr, for what the caller can put right."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    command = tyro.cli(Command, prog="imp-train", args=argv)  # type: ignore[arg-type]
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = tyro.cli(Command, prog="imp-train", args=arguments)  # type: ignore[arg-type]
     try:
+        check_given_once(arguments)
         return command.run()
     except KeyboardInterrupt:
         print(
