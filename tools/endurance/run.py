@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from endurance import workload
 from endurance.faults import FAULTS, wait_for, wait_until_it_trains
-from endurance.team import HOSTS, Team
+from endurance.team import HOSTS, TASKS, Team
 from imp_eval.evaluation.watch import scored
 from imp_train.inspect import digest
 
@@ -177,7 +177,7 @@ def _to_its_end(team: Team) -> None:
     said = team.log("watch").read_text()
     assert team.watch.returncode == 0, f"the watcher ended badly: {said[-2000:]}"
     exported = len([*(team.workdir / "bundles").glob("step-*")]) + 1
-    found = len({digest for digest, _ in scored(team.workdir)})
+    found = len({digest for digest, _ in scored(team.workdir, TASKS)})
     assert found == exported, f"{found} of {exported} bundles were scored"
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from endurance import workload
 
 HOSTS = 2
+TASKS = ("zero-shot",)
 _CLOCK = pathlib.Path(__file__).parent / "clock"
 
 
@@ -58,7 +59,7 @@ class Team:
             self.watch = self._begin(
                 "watch",
                 *("imp_eval.cli", "watch", self.workdir, "--every-seconds", 1),
-                *("--benchmark", f"colours=dataset:{self.data}", "--tasks", "zero-shot"),
+                *("--benchmark", f"colours=dataset:{self.data}", "--tasks", *TASKS),
             )
 
     def _begin(self, name: str, module: str, *arguments: object) -> "subprocess.Popen[bytes]":

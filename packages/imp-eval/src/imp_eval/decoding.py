@@ -172,6 +172,12 @@ class Decoders:
             self._metrics.decoder_lost("crash")
             result = DecoderError(f"the {job.view.modality} decoder {how} on this file")
             usable = False
+        # No answer of a process that a file may have subverted ends the decoding of the others.
+        except Exception:
+            logger.exception("a decoder's answer on %s is no use", job.view.modality)
+            self._metrics.decoder_lost("crash")
+            result = DecoderError(f"the {job.view.modality} decoder failed on this file")
+            usable = False
         except asyncio.CancelledError:
             job.future.cancel()
             raise

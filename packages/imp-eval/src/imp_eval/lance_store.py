@@ -120,15 +120,8 @@ class LanceCollection:
             await self._disk.sync(_folder(self.config.name))
         self._upkeep.changed(self.config.name, self.table, num_rows)
 
-    @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
-        """NotFoundError for a table that has been dropped meanwhile, else OSError."""
-        try:
-            yield
-        except RuntimeError as error:
-            if "Not found: " in str(error):
-                raise NotFoundError(self.config.name) from error
-            raise OSError(" ".join(str(error).split())[:300]) from error
+    def errors(self) -> contextlib.AbstractContextManager[None]:
+        return _errors(self.config.name)
 
 
 class LanceStore:
@@ -158,13 +151,16 @@ class LanceStore:
     async def open(self, name: str) -> LanceCollection:
         if not vector_store.is_name(name):
             raise NotFoundError(name)
-        try:
-            table = await self._connection.open_table(name)
-        except ValueError as error:
-            if "was not found" in str(error):
-                raise NotFoundError(name) from error
-            raise
-        schema = await table.schema()
+        with _errors(name):
+            try:
+                table = await self._connection.open_table(name)
+            except ValueError as error:
+                if "was not found" in str(error):
+                    raise NotFoundError(name) from error
+                raise
+            schema = await table.schema()
+        if "id" not in schema.names:
+            raise ValueError(f"{name!r} is no collection of ours")
         if _DROPPED_KEY in (schema.field("id").metadata or {}):
             await self._remove(name, table)  # a drop was cut off
             raise NotFoundError(name)
@@ -225,6 +221,17 @@ async def connect(uri: str | None, upkeep: UpkeepConfig) -> LanceStore:
     store = LanceStore(connection, Upkeep(upkeep), None if folder is None else DiskSync(folder))
     await store.names()
     return store
+
+
+@contextlib.contextmanager
+def _errors(name: str) -> Iterator[None]:
+    """NotFoundError for a table that has been dropped meanwhile, else OSError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "Not found: " in str(error):
+            raise NotFoundError(name) from error
+        raise OSError(" ".join(str(error).split())[:300]) from error
 
 
 def _folder(name: str) -> str:

@@ -114,8 +114,10 @@ class Models:
             if await asyncio.to_thread(bundles.digest_of, path) == old.engine.encoder.digest:
                 return
             new = await self._build(path)
-        except (OSError, ValueError) as error:
-            logger.error("model %s is not reloaded, the old one serves on: %s", name, error)
+        # Whatever it was (memory for two models, say), the next one is to be tried.
+        except Exception as error:  # noqa: BLE001
+            text = "model %s is not reloaded, the old one serves on: %s"
+            logger.error(text, name, error, exc_info=not isinstance(error, OSError | ValueError))
             self._metrics.reload("failed")
             return
         self._leased[name] = _Leased(new)

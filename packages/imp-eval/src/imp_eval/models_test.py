@@ -131,6 +131,29 @@ def test_a_folder_that_is_watched(bundle_path, other_path, cache, tmp_path) -> N
             assert client.embed([text("word 0")], "image")[0].tobytes() != rows[0].tobytes()
 
 
+def test_no_failed_reload_is_the_last(
+    bundle_path, other_path, cache, tmp_path, monkeypatch
+) -> None:
+    """As where the memory does not hold the old and the new, which JAX tells as RuntimeError."""
+    link, failed, digest_of = tmp_path / "current", threading.Event(), bundle.digest_of
+    link.symlink_to(bundle_path)
+
+    def full(path):
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return digest_of(path)
+
+    config = ServerConfig(port=0, batch_size=8, compilation_cache=cache, decoders=1)
+    with running(link, config) as address:
+        monkeypatch.setattr(bundle, "digest_of", full)
+        _point(link, other_path)
+        address.reload()
+        assert failed.wait(60)
+        address.reload()
+        _wait_for(address, digest_of(other_path))
+
+
 def test_names_of_bundles() -> None:
     assert named_paths(("a/b",)) == {"default": pathlib.Path("a/b")}
     assert named_paths(("x=a/b", "c/d")) == {"x": pathlib.Path("a/b"), "d": pathlib.Path("c/d")}

@@ -1,7 +1,7 @@
 """RetrievalService: protobuf in and out over Engine and a VectorStore."""
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,6 +26,9 @@ _MAX_ID_CHARS = 512
 _MAX_METADATA_BYTES = 16 << 10
 _MAX_IDS = 10_000
 _MAX_PAGE = 1_000
+
+
+logger = logging.getLogger(__name__)
 
 
 class StaleCollectionError(RuntimeError):
@@ -176,10 +179,15 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
         return collection
 
     async def _described(self, name: str) -> retrieval_pb2.Collection | None:
-        """None for one that has been dropped since it was listed."""
-        with contextlib.suppress(NotFoundError):
+        """None for one that has been dropped since it was listed, or that is none of ours."""
+        try:
             return await self.describe(name)
-        return None
+        except NotFoundError:
+            return None
+        except ValueError as error:
+            # A newer server's, say: no reason to hide the others.
+            logger.warning("not listed: %s", error)
+            return None
 
     async def _query_vector(
         self, collection: Collection, request: retrieval_pb2.SearchRequest, context: Context

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from imp_eval import calls, filters
+from imp_eval import calls, filters, vector_store
 from imp_eval.client import Client, Input, text
 from imp_eval.conftest import inputs, png, refused, running, save_bundle, wav
 from imp_eval.server_config import ServerConfig
@@ -51,6 +51,19 @@ def test_collections_from_creation_to_drop(client) -> None:
     client.drop_collection("pictures")
     with refused("NOT_FOUND", "no collection 'pictures'"):
         client.search("pictures", query)
+
+
+def test_a_newer_collection_hides_no_other(client, monkeypatch, caplog) -> None:
+    client.create_collection("mine", "image")
+    with monkeypatch.context() as later:
+        later.setattr(vector_store, "FORMAT", 2)
+        client.create_collection("newer", "image")
+    listed = {own.name for own in client.collections()}
+    assert "mine" in listed
+    assert "newer" not in listed
+    assert "'newer' is of format 2, this version reads 1" in caplog.text
+    with refused("INVALID_ARGUMENT", "upgrade imp-eval"):
+        client.search("newer", text("x"))
 
 
 def test_hostile_retrieval_requests(client) -> None:

@@ -5,6 +5,7 @@ import operator
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
+import lancedb
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -118,6 +119,23 @@ def test_a_collection_of_a_newer_format_is_refused_in_one_line(within, monkeypat
             await store.open("things")
 
     within(test)
+
+
+def test_a_table_of_anothers_and_a_store_that_is_gone(tmp_path) -> None:
+    async def test() -> None:
+        other = await lancedb.connect_async(tmp_path)
+        await other.create_table("theirs", [{"number": 1}])
+        store = await open_store(str(tmp_path))
+        with pytest.raises(ValueError, match="'theirs' is no collection of ours"):
+            await store.open("theirs")
+        await store.create(config())
+        for path in (tmp_path / "things.lance" / "_versions").iterdir():
+            path.write_bytes(b"cut")
+        with pytest.raises(OSError):
+            await store.open("things")
+        await store.close()
+
+    asyncio.run(test())
 
 
 def test_changes_are_seen_at_once_and_by_every_opener(within) -> None:

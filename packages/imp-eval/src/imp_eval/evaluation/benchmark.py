@@ -106,12 +106,17 @@ def make(spec: Spec, views: Mapping[str, View]) -> Benchmark:
     splits = tuple(dict.fromkeys(listing.splits))
     tests = _tests(spec, protocol, splits)
     train = spec.train or (("train",) if "train" in splits and "train" not in tests else ())
-    known_vals = [name for name in _TESTS[1:] if name in splits and name not in tests]
+    known_vals = [name for name in _TESTS[1:] if name in splits and name not in {*tests, *train}]
     val = spec.val or tuple(known_vals[:1])
     for name in {*tests, *train, *val} - set(splits):
         raise ValueError(f"{spec.text}: no split {name!r}; there are {', '.join(splits)}")
-    if shared := set(train) & set(tests):
-        raise ValueError(f"{spec.text}: split {min(shared)!r} is both trained on and scored")
+    for one, other, how in (
+        (train, tests, "trained on and scored"),
+        (train, val, "trained on and validated by"),
+        (val, tests, "validated by and scored"),
+    ):
+        if shared := set(one) & set(other):
+            raise ValueError(f"{spec.text}: split {min(shared)!r} is both {how}")
     return Benchmark(
         name=spec.name,
         spec=spec.text,

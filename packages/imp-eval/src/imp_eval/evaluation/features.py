@@ -25,6 +25,8 @@ from imp_data.views import to_json
 from imp_eval.evaluation.examples import Examples
 from imp_eval.evaluation.pooling import Pair, PooledEncoder
 
+# Raised when what a file decodes to changes: what is cached by the code before is then made anew.
+_FORMAT = 1
 _CHUNK = 512
 _THREADS = min(32, (os.cpu_count() or 1) + 1)
 
@@ -73,16 +75,22 @@ def extract(
 ) -> Features:
     """Every example's features; `advance` hears of examples as they are done."""
     view = encoder.views[modality]
-    kind = [encoder.digest, to_json(view), num_clips]
+    kind = [_FORMAT, encoder.digest, to_json(view), num_clips]
     chunks = [range(i, min(i + _CHUNK, len(examples))) for i in range(0, len(examples), _CHUNK)]
     paths = [None if cache is None else _path(cache, kind, examples, chunk) for chunk in chunks]
     cached = [None if path is None else _read(path) for path in paths]
     missing = [i for chunk, found in zip(chunks, cached, strict=True) if not found for i in chunk]
 
+    # A disk or network may be well again the next time. What is not there has another fingerprint
+    # when it is.
+    passing: set[int] = set()
+
     def load(index: int) -> np.ndarray | str:
         try:
             return examples.load(index, view, num_clips)
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                passing.add(index)
             return " ".join(str(error).split()) or type(error).__name__
 
     parts: list[Features] = []
@@ -91,7 +99,7 @@ def extract(
         for chunk, path, found in zip(chunks, paths, cached, strict=True):
             if found is None:
                 found = _encode(encoder, modality, itertools.islice(loaded, len(chunk)), advance)
-                if path is not None:
+                if path is not None and passing.isdisjoint(chunk):
                     _write(path, found)
             else:
                 advance(len(chunk))

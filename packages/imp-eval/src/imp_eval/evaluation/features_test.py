@@ -65,6 +65,23 @@ def test_a_rerun_decodes_nothing_and_a_changed_file_alone_is_embedded_anew(
     assert np.flatnonzero(moved).tolist() == [8]  # of the usable ones; the fifth is not
 
 
+def test_what_could_not_be_read_for_once_is_read_again(
+    pooled, files, tmp_path, monkeypatch
+) -> None:
+    whole = Files.load
+
+    def unwell(self, index, *rest):
+        if index == 2:
+            raise TimeoutError("the store does not answer")
+        return whole(self, index, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Files, "load", unwell)
+        found = extract(pooled, "image", files, cache=tmp_path / "cache")
+        assert found.problems[2] == "the store does not answer"
+    assert sorted(extract(pooled, "image", files, cache=tmp_path / "cache").problems) == [4, 13]
+
+
 def test_clips_of_a_video_are_averaged_after_the_head(pooled, tmp_path) -> None:
     for name, seed, copies in (("short", 0, 1), ("long", 1, 3)):
         (tmp_path / f"{name}.mp4").write_bytes(mp4(seed, copies))

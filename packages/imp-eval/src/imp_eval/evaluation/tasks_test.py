@@ -201,6 +201,8 @@ def test_a_fifth_of_each_class_validates() -> None:
     [
         ("folder:{root},test=dev", "no split 'dev'; there are"),
         ("folder:{root},test=train,train=train", "split 'train' is both trained on and scored"),
+        ("folder:{root},val=test", "split 'test' is both validated by and scored"),
+        ("folder:{root},val=train", "split 'train' is both trained on and validated by"),
         ("folder:{root},modality=text", "no text in this bundle; it takes image, video, audio"),
         ("folder:{root},prompts=nice", "prompts 'nice' are neither a file nor one of name, photo"),
         ("folder:{root},captions=name", "captions 'name' must be stem"),

@@ -43,8 +43,9 @@ def finished(workdir: pathlib.Path) -> bool:
     return (workdir / "bundle" / "bundle.json").is_file()
 
 
-def scored(workdir: pathlib.Path) -> set[tuple[str, str]]:
-    """(bundle's digest, SPEC) of what eval.jsonl holds. A line that a kill cut short is none."""
+def scored(workdir: pathlib.Path, tasks: Sequence[str] = ()) -> set[tuple[str, str]]:
+    """(bundle's digest, SPEC) of what eval.jsonl holds by these tasks; by all of them where none
+    is named. A line that a kill cut short is none."""
     path = workdir / RECORD
     if not path.is_file():
         return set()
@@ -52,7 +53,9 @@ def scored(workdir: pathlib.Path) -> set[tuple[str, str]]:
     for line in path.read_text("utf-8").splitlines():
         try:
             record = json.loads(line)
-            done.add((record["bundle"], record["spec"]))
+            own = record.get("tasks")
+            if not own or (tasks and set(tasks) <= set(own)):
+                done.add((record["bundle"], record["spec"]))
         except (ValueError, LookupError, TypeError):
             continue
     return done
@@ -109,7 +112,7 @@ def _score(
     progress: bool,
 ) -> Results | None:
     """None where every benchmark of this bundle is done, or it is gone."""
-    done = scored(workdir)
+    done = scored(workdir, tasks)
     try:
         digest = bundles.digest_of(path)
         missing = [spec for spec in specs if (digest, spec.text) not in done]
@@ -130,12 +133,12 @@ def _score(
         max_reject_share=max_reject_share,
         progress=progress,
     )
-    _append(workdir / RECORD, results)
+    _append(workdir / RECORD, results, tasks)
     logger.info("step %s of %s\n%s", results.metadata.get("step"), path, summary(results))
     return results
 
 
-def _append(path: pathlib.Path, results: Results) -> None:
+def _append(path: pathlib.Path, results: Results, tasks: Sequence[str]) -> None:
     """A line a benchmark; on disk before this returns."""
     lines = []
     for own in results.benchmarks:
@@ -145,6 +148,7 @@ def _append(path: pathlib.Path, results: Results) -> None:
             "bundle": results.digest,
             "benchmark": own.benchmark.name,
             "spec": own.benchmark.spec,
+            "tasks": list(tasks),
             "scores": {tag(score): [score.value, score.low, score.high] for score in scores},
             "n": {tag(score): score.n for score in scores},
         }

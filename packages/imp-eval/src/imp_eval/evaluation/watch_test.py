@@ -86,6 +86,21 @@ def test_a_line_cut_short_by_a_kill_is_scored_again(run, pictures, cache) -> Non
     ]
 
 
+def test_other_tasks_are_scored_on_what_was_exported_before(run, pictures, cache) -> None:
+    specs = [Spec.parse(f"mine=folder:{pictures}")]
+
+    def score(*tasks):
+        return watch.watch_run(run, specs, tasks=tasks, batch_size=8, once=True, progress=False)
+
+    assert score("zero-shot") == 1
+    assert score("zero-shot") == 0
+    assert score("knn", "zero-shot") == 1
+    assert score("knn") == 0
+    assert score() == 1
+    assert score("linear-probe") == 0
+    assert [own["tasks"] for own in records(run)] == [["zero-shot"], ["knn", "zero-shot"], []]
+
+
 def test_a_bundle_that_goes_away_is_passed_over(run, pictures, cache, monkeypatch) -> None:
     (listed,) = watch.exported(run)
     shutil.rmtree(listed)

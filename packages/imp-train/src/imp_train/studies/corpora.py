@@ -1,6 +1,7 @@
 """Corpora: the datasets that a study runs on, whichever they are, and what tasks they make."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from imp_train.studies.scale import Scale
 from imp_train.tasks import Task, Variant
 
 TEXT = TextView(length=16)
-PROMPTS: dict[str, tuple[str, ...]] = {
-    "image": ("{}", "a picture of {}", "an image of {}"),
-    "video": ("{}", "a video of {}", "a clip of {}"),
-    "audio": ("{}", "the sound of {}", "a recording of {}"),
+# By modality: what class names stand in while training.
+PROMPTS: dict[str, Path] = {
+    modality: Path(__file__).parent / "templates" / f"{modality}.txt"
+    for modality in ("image", "video", "audio")
 }
 # What leaves a class and a caption as they are.
 AUGMENT: dict[str, Augment] = {
@@ -37,6 +38,8 @@ class Seen:
 
     dataset: Dataset
     modality: str
+    views: tuple[View, ...]
+    """Those to train on, the smallest first."""
 
     @property
     def name(self) -> str:
@@ -45,13 +48,8 @@ class Seen:
     @property
     def benchmark(self) -> str:
         """A SPEC of `imp-eval evaluate`."""
-        name = self.name.replace("/", "-")
+        name = re.sub(r"[^\w.-]+", "-", self.name)
         return f"{name}=dataset:{self.dataset.path},modality={self.modality}"
-
-    def views(self) -> list[View]:
-        """The stored ones of this modality, the smallest first."""
-        own = [view for view in self.dataset.views if view.modality == self.modality]
-        return sorted(own, key=lambda view: view.shape)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,8 +95,8 @@ class Corpora:
         peak_rate: float = 1e-3,
     ) -> Callable[[int], Experiment]:
         """An arm: all but the seed. `model` is another than the scale's; a bundle is served with
-        `views`, by default the smallest that the tasks see of each modality, and with words."""
-        own = [view for task in tasks for view in _smallest(task)]
+        `views`, by default the smallest that a modality's first task sees, and with words."""
+        own = [view for task in reversed(tasks) for view in _smallest(task)]
         served: dict[str, View] = {view.modality: view for view in [*own, TEXT, *views]}
         words = Tokenizer.load(self.tokenizer).vocab_size
         model = model or size(scale.model)
@@ -123,11 +121,11 @@ class Corpora:
     def seen(self) -> list[Seen]:
         """Every dataset that holds some examples out, by modality."""
         return [
-            Seen(dataset, modality)
+            Seen(dataset, modality, views)
             for dataset in self.datasets
             if {"train", "test"} <= set(dataset.num_examples)
             for modality in ("image", "video", "audio")
-            if modality in {view.modality for view in dataset.views}
+            if (views := _stored(dataset, modality))
         ]
 
     def captioned(self) -> list[Seen]:
@@ -140,7 +138,8 @@ class Corpora:
         ]
 
     def labelled(self) -> list[Seen]:
-        """Those whose examples have one label each. Raises ValueError where there is none."""
+        """Those whose examples have one label each, in the views that all of them store: a bundle
+        is scored on each in one view of a modality. Raises ValueError where there is none."""
         found = [
             own
             for own in self.seen()
@@ -153,7 +152,27 @@ class Corpora:
                 f"none of {names} has one label on each example and a split named test; "
                 "name a dataset that has: --data DATASET"
             )
-        return found
+        return [dataclasses.replace(own, views=_shared(own, found)) for own in found]
+
+
+def _stored(dataset: Dataset, modality: str) -> tuple[View, ...]:
+    own = [view for view in dataset.views if view.modality == modality]
+    return tuple(sorted(own, key=lambda view: view.shape))
+
+
+def _shared(seen: Seen, among: Sequence[Seen]) -> tuple[View, ...]:
+    others = [other for other in among if other.modality == seen.modality]
+    shared = tuple(view for view in seen.views if all(view in other.views for other in others))
+    if not shared:
+        stored = "; ".join(
+            f"{other.dataset.name}: {', '.join(view.key for view in other.views)}"
+            for other in others
+        )
+        raise ValueError(
+            f"these store no {seen.modality} alike, and are scored in one view ({stored}); "
+            "build them with one that all have: --views"
+        )
+    return shared
 
 
 def _smallest(task: Task) -> list[View]:
@@ -188,8 +207,9 @@ def both(seen: Seen, batch: int, *, weight: float = 1.0) -> Task:
 
 
 def _nce(seen: Seen, prompts: Sequence[str] | None = None) -> NCE:
-    prompts = PROMPTS[seen.modality] if prompts is None else tuple(prompts)
-    return NCE(source=seen.modality, target="text", texts="label", prompts=prompts)
+    if prompts is None:
+        prompts = PROMPTS[seen.modality].read_text("utf-8").splitlines()
+    return NCE(source=seen.modality, target="text", texts="label", prompts=tuple(prompts))
 
 
 def _sce(seen: Seen) -> SCE:
@@ -197,7 +217,7 @@ def _sce(seen: Seen) -> SCE:
 
 
 def _task(seen: Seen, kind: str, objective: Objective, batch: int, weight: float) -> Task:
-    views: tuple[View, ...] = (seen.views()[0],)
+    views: tuple[View, ...] = (seen.views[0],)
     if "text" in objective.modalities:
         views += (TEXT,)
     return Task(

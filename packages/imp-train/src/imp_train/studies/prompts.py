@@ -1,13 +1,13 @@
 """Class names in prompts: while training, when scoring, or never."""
 
-from imp_train.studies.corpora import Corpora, contrast
+from imp_train.studies.corpora import PROMPTS, Corpora, contrast
 from imp_train.studies.scale import Scale
 from imp_train.studies.study import Study
 
 
 def prompts(corpora: Corpora, scale: Scale) -> Study:
-    """Label-based contrast alone. Each arm is scored with prompts, and by the bare names: of the
-    second arm the former is prompts at evaluation only, the latter none at all."""
+    """Label-based contrast alone. Each arm is scored with the prompts of training, and by the bare
+    names: of the second arm the former is prompts at evaluation only, the latter none at all."""
     seen = corpora.labelled()
     bare = [contrast(own, scale.batch, prompts=("{}",)) for own in seen]
     return Study(
@@ -19,7 +19,7 @@ def prompts(corpora: Corpora, scale: Scale) -> Study:
             "not in training": corpora.experiment(scale, bare),
         },
         benchmarks=(
-            *(own.benchmark for own in seen),
+            *(f"{own.benchmark},prompts={PROMPTS[own.modality]}" for own in seen),
             *(f"bare-{own.benchmark},prompts=name" for own in seen),
         ),
         tasks=("zero-shot",),

@@ -15,13 +15,13 @@ from imp_train.studies.study import Run, Study
 
 COLOURS = ("#1f5fbf", "#c8552d", "#2a8c4a", "#7d4bb0", "#b8860b", "#5a6b7b")
 _PANELS = 4
-# By arm and column, a value for each seed.
-Values = Mapping[str, Mapping[str, Sequence[float]]]
+# By arm and column, the value of each seed that did not diverge.
+Values = Mapping[str, Mapping[str, Mapping[int, float]]]
 
 
-def values_of(study: Study, runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
+def values_of(study: Study, runs: Sequence[Run]) -> dict[str, dict[str, dict[int, float]]]:
     """Every figure shown, and by kind of task the mean of all of them, first."""
-    found: dict[str, dict[str, list[float]]] = {}
+    found: dict[str, dict[str, dict[int, float]]] = {}
     for own in runs:
         columns = found.setdefault(own.arm, {})
         kinds: dict[str, list[float]] = {}
@@ -29,9 +29,9 @@ def values_of(study: Study, runs: Sequence[Run]) -> dict[str, dict[str, list[flo
         for score in shown:
             kinds.setdefault(f"mean {score.task} {score.metric}", []).append(score.value)
         for name, values in kinds.items():
-            columns.setdefault(name, []).append(float(np.mean(values)))
+            columns.setdefault(name, {})[own.seed] = float(np.mean(values))
         for score in shown:
-            columns.setdefault(score.column, []).append(score.value)
+            columns.setdefault(score.column, {})[own.seed] = score.value
     return found
 
 
@@ -65,7 +65,7 @@ def table(study: Study, runs: Sequence[Run]) -> str:
     columns = list(dict.fromkeys(name for arm in arms for name in values.get(arm, {})))
     lines += ["", "| held out | " + " | ".join(arms) + " |", "|---" * len(arms) + "|---|"]
     for column in columns:
-        cells = [_cell(values.get(arm, {}).get(column)) for arm in arms]
+        cells = [_cell(_of(values, arm, column)) for arm in arms]
         lines.append(f"| {column} | " + " | ".join(cells) + " |")
     lines += ["", f"By how much an arm is above {arms[0]}, seed by seed:", ""]
     lines += ["| held out | " + " | ".join(arms[1:]) + " |", "|---" * (len(arms) - 1) + "|---|"]
@@ -75,16 +75,18 @@ def table(study: Study, runs: Sequence[Run]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _differences(values: Values, column: str, first: str, other: str) -> list[float] | None:
-    a, b = values.get(first, {}).get(column), values.get(other, {}).get(column)
-    # A seed that diverged has nothing to compare.
-    if a is None or b is None or len(a) != len(b):
-        return None
-    return [y - x for x, y in zip(a, b, strict=True)]
+def _of(values: Values, arm: str, column: str) -> list[float]:
+    return list(values.get(arm, {}).get(column, {}).values())
 
 
-def _cell(values: Sequence[float] | None, *, sign: bool = False) -> str:
-    if values is None:
+def _differences(values: Values, column: str, first: str, other: str) -> list[float]:
+    """Of the seeds that both have: one that diverged has nothing to compare."""
+    a, b = values.get(first, {}).get(column, {}), values.get(other, {}).get(column, {})
+    return [b[seed] - a[seed] for seed in a if seed in b]
+
+
+def _cell(values: Sequence[float], *, sign: bool = False) -> str:
+    if not values:
         return ""
     mean, error = mean_and_error(values)
     text = f"{mean:+.3f}" if sign else f"{mean:.3f}"
@@ -109,7 +111,7 @@ def figure(study: Study, runs: Sequence[Run]) -> Figure:
             axis.axis("off")
         for axis, column in zip(axes.flat, columns, strict=False):
             for place, (arm, colour) in enumerate(zip(arms, COLOURS * 9, strict=False)):
-                if (own := values.get(arm, {}).get(column)) is None:
+                if not (own := _of(values, arm, column)):
                     continue
                 mean, error = mean_and_error(own)
                 spread = None if math.isnan(error) else error

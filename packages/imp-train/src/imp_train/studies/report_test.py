@@ -94,6 +94,12 @@ def test_an_arm_that_diverged_says_so():
     found[-1] = dataclasses.replace(found[-1], scores=())
     text = report.table(STUDY, found)
     assert "\nsecond: 1 of 2 runs diverged and have no scores.\n" in text
-    assert text.endswith("| mean zero-shot top-1 |  |\n"), (
-        "no seed by seed comparison of fewer seeds"
-    )
+    assert text.endswith("| mean zero-shot top-1 | +0.100 |\n"), "of seed 0, which both have"
+
+
+def test_seeds_are_compared_with_themselves():
+    rows = {"first": [(0.1, 0.1), (0.2, 0.2), (0.3, 0.3)], "second": [(0.5, 0.5)] * 3}
+    found = runs(rows)
+    found[0] = dataclasses.replace(found[0], scores=())
+    found[-1] = dataclasses.replace(found[-1], scores=())
+    assert report.table(STUDY, found).endswith("| mean zero-shot top-1 | +0.300 |\n"), "of seed 1"

@@ -54,7 +54,7 @@ def resolutions(corpora: Corpora, scale: Scale) -> Study:
 def _sizes(seen: Seen) -> list[View]:
     """Of the stored views the largest two or three that are each twice the one before."""
     found: list[View] = []
-    for view in reversed(seen.views() if seen.modality != "audio" else []):
+    for view in reversed(seen.views if seen.modality != "audio" else ()):
         if not found or _twice(found[0], view):
             found.insert(0, view)
     return found[-3:] if len(found) > 1 else []

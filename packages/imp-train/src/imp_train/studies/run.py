@@ -45,16 +45,17 @@ def run(study: Study, root: Path, *, seeds: int, progress: bool = True) -> list[
             experiment = study.arms[arm](seed)
             text = identity(experiment, load_datasets(experiment))
             digest = hashlib.sha256(text.encode()).hexdigest()
-            if (arm, seed) in done:
-                if done[arm, seed].experiment != digest:
-                    raise ValueError(
-                        f"{root} holds {arm} of another study or other data; choose another "
-                        "--workdir, or delete it"
-                    )
-                continue
-            bar.set_postfix_str(f"{arm}, seed {seed}")
-            done[arm, seed] = _run(study, root, arm, seed, experiment, digest, progress)
-            _write(root, [done[key] for key in wanted if key in done])
+            if (arm, seed) not in done:
+                bar.set_postfix_str(f"{arm}, seed {seed}")
+                done[arm, seed] = _run(study, root, arm, seed, experiment, digest, progress)
+                _write(root, list(done.values()))
+            elif done[arm, seed].experiment != digest:
+                raise ValueError(
+                    f"{root} holds {arm} of another study or other data; choose another "
+                    "--workdir, or delete it"
+                )
+            # What is left is the bundle, its metrics and plots.
+            shutil.rmtree(workdir_of(root, arm, seed) / "checkpoints", ignore_errors=True)
     return [done[key] for key in wanted]
 
 
@@ -96,8 +97,6 @@ def _run(
             # Where examples are routed together, an embedding is its own only alone.
             batch_size=32 if experiment.model.routing_group == "example" else 1,
         )
-    # What is left is the bundle, its metrics and plots.
-    shutil.rmtree(workdir / "checkpoints")
     records = metrics.read(workdir)
     tokens, flops = spent(experiment, [(r["task"], r["variant"]) for r in records])
     labels = classifiers(experiment, load_datasets(experiment))

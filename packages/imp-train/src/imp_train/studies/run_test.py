@@ -35,6 +35,15 @@ def test_what_is_done_is_not_done_again(whole, study, monkeypatch):
     assert run(study, root, seeds=1, progress=False) == runs == read(root)
 
 
+def test_fewer_seeds_take_nothing_away(whole, study, tmp_path):
+    root, runs = whole
+    more = [*runs, *(dataclasses.replace(own, seed=1) for own in runs)]
+    run_lib._write(tmp_path, more[::-1])
+    fewer = dataclasses.replace(study, arms={"softmax": study.arms["softmax"]})
+    assert run(fewer, tmp_path, seeds=1, progress=False) == runs[1:]
+    assert len(read(tmp_path)) == 4
+
+
 def test_a_study_that_was_stopped_goes_on_within_a_run(study, tmp_path, monkeypatch, cache):
     """The first run is stopped after its second step, as a signal stops it."""
     one = dataclasses.replace(
