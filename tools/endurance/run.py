@@ -72,7 +72,12 @@ class Endurance:
         length = time.monotonic() - began
         with _disk(root / "disk") as (disk, limited):
             kinds = [kind for kind in self.kinds if limited or kind != "disk full"]
-            met, runs = self._endured(root, data, disk, whole, kinds)
+            try:
+                met, runs = self._endured(root, data, disk, whole, kinds)
+            except BaseException:
+                # The disk goes with the command, and what went wrong is to be seen by --keep.
+                shutil.copytree(disk, root / "failed", dirs_exist_ok=True)
+                raise
         lines = [
             f"{sum(met.values())} faults in {runs} runs of {self.steps:,} steps: all ended as the "
             f"one that was left alone in {length:.0f} s, to the bit: parameters, moments, metrics "
@@ -98,7 +103,7 @@ class Endurance:
     ) -> tuple[dict[str, int], int]:
         rng = np.random.default_rng(self.seed)
         met: dict[str, int] = collections.Counter()
-        runs, order = 0, iter(self._order(kinds, rng))
+        runs, order = 0, self._order(kinds, rng)
         with tqdm(total=self.faults, unit="fault", disable=None) as bar:
             while sum(met.values()) < self.faults:
                 runs += 1
@@ -183,6 +188,10 @@ def _to_its_end(team: Team) -> None:
 
 def _compare(whole: pathlib.Path, other: pathlib.Path) -> None:
     """Raises AssertionError naming what is not equal."""
+    ours, theirs = (
+        {path.name for path in (own / "bundles").glob("step-*")} for own in (whole, other)
+    )
+    assert ours == theirs, f"of the bundles on the way {sorted(ours - theirs)} are missing"
     for file in ("metrics.jsonl", "bundle/params.safetensors"):
         same = (whole / file).read_bytes() == (other / file).read_bytes()
         assert same, f"{file} is not that of the run that was left alone"

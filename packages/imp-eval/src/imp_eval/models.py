@@ -115,7 +115,7 @@ class Models:
                 return
             new = await self._build(path)
         # Whatever it was (memory for two models, say), the next one is to be tried.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             text = "model %s is not reloaded, the old one serves on: %s"
             logger.error(text, name, error, exc_info=not isinstance(error, OSError | ValueError))
             self._metrics.reload("failed")

@@ -84,22 +84,33 @@ class Checkpoints:
         hush_orbax()
         damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
-            restored: TrainState | None = None
+            read: tuple[dict[str, Any], dict[str, jax.Array]] | None = None
             try:
-                restored = self._restored(step, state)
+                read = self._read(step, state)
             except NewerFormatError:
                 raise
             # What a damaged file is found out by is whatever its reader makes of it. That it is
             # the file, and no fault of ours or of the storage's, shows by an older one that reads.
             except Exception as error:  # noqa: BLE001
                 damaged[step] = str(error).partition("\n")[0] or type(error).__name__
-            if any_of_them(restored is None):
+            # Of several processes some may hold what is whole.
+            if any_of_them(read is None):
                 damaged.setdefault(step, "another process could not read it")
+                continue
+            assert read is not None
+            progress, arrays = read
+            if wrong := _wrong(progress, arrays):
+                damaged[step] = f"{wrong} is not what was saved"
                 continue
             for each, reason in damaged.items():
                 self._move_away(each, reason)
-            assert restored is not None
-            return restored
+            return dataclasses.replace(
+                state.with_arrays(arrays),
+                step=progress["step"],
+                positions=dict(progress["positions"]),
+                skipped=progress["skipped"],
+                sampler=progress["sampler"],
+            )
         if damaged:
             reason = damaged[max(damaged)]
             raise ValueError(
@@ -108,32 +119,27 @@ class Checkpoints:
             )
         return state
 
-    def _restored(self, step: int, state: TrainState) -> TrainState:
-        """Raises whatever comes of a save that is damaged."""
+    def _read(self, step: int, state: TrainState) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+        """What a save tells of the run, and its arrays. Raises whatever comes of one that is
+        damaged.
+
+        Not by the manager: it has all processes wait for each other, and one that can't read its
+        share never comes.
+        """
+        place = self._directory / str(step)
         # Before the arrays: another format may name them otherwise.
-        progress = self._part(step, progress=ocp.args.JsonRestore())
+        progress = ocp.JsonCheckpointHandler().restore(
+            place / "progress", args=ocp.args.JsonRestore()
+        )
         if (format := progress.get("format", 1)) != FORMAT:
             raise NewerFormatError(
                 f"{self._directory / str(step)} is a checkpoint of format {format}, this version "
                 f"reads {FORMAT}: upgrade imp-train"
             )
-        arrays = self._part(step, state=ocp.args.StandardRestore(state.arrays()))
-        # Saves of an earlier version have none.
-        kept = progress.get("checksums", {})
-        found = checksums(arrays) if kept else {}
-        if wrong := [name for name in kept if found.get(name) != kept[name]]:
-            raise ValueError(f"{wrong[0]} is not what was saved")
-        return dataclasses.replace(
-            state.with_arrays(arrays),
-            step=progress["step"],
-            positions=dict(progress["positions"]),
-            skipped=progress["skipped"],
-            sampler=progress["sampler"],
+        arrays = ocp.StandardCheckpointHandler().restore(
+            place / "state", args=ocp.args.StandardRestore(state.arrays())
         )
-
-    def _part(self, step: int, **wanted: Any) -> Any:
-        [name] = wanted
-        return self._manager.restore(step, args=ocp.args.Composite(**wanted))[name]
+        return progress, arrays
 
     def _move_away(self, step: int, reason: str) -> None:
         """So that training can save this step again."""
@@ -175,6 +181,14 @@ class Checkpoints:
             f"a checkpoint needs {needed}, and {free} is free at {self._directory}; {kept}: make "
             "room, and the same command goes on"
         )
+
+
+def _wrong(progress: dict[str, Any], arrays: dict[str, jax.Array]) -> str | None:
+    """An array of other bits than were saved, if there is one. Every process must ask."""
+    # Saves of an earlier version have no checksums.
+    kept = progress.get("checksums", {})
+    found = checksums(arrays) if kept else {}
+    return next((name for name in kept if found.get(name) != kept[name]), None)
 
 
 def checksums(arrays: dict[str, jax.Array]) -> dict[str, int]:

@@ -75,7 +75,10 @@ def inspect(workdir: Path) -> Progress:
         steps=experiment["steps"],
         saved=_saved(workdir),
         finished=(workdir / "bundle").exists(),
-        skipped=sum(not np.isfinite([r["loss"], r["grad_norm"]]).all() for r in records),
+        # A mixed step has several records.
+        skipped=len(
+            {r["step"] for r in records if not np.isfinite([r["loss"], r["grad_norm"]]).all()}
+        ),
         sessions=sessions(workdir),
         tasks=metrics.summary(records),
     )

@@ -35,7 +35,9 @@ def test_sessions_add_up_and_what_was_skipped_is_told(whole, tmp_path):
         )
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     broken = json.loads(lines[1]) | {"loss": float("nan")}
-    (workdir / "metrics.jsonl").write_text("\n".join([lines[0], json.dumps(broken)]) + "\n")
+    # Two records of one mixed step, and what a kill left of a third.
+    again = json.dumps(broken)
+    (workdir / "metrics.jsonl").write_text("\n".join([lines[0], again, again, lines[2][:9]]))
     text = str(inspect(workdir))
     assert "tiny: step 2 of 6, saved at step 3" in text
     assert "200 s in 2 sessions: 4 programs compiled in 6.0 s (3.00%) while others" in text

@@ -184,10 +184,11 @@ def _steps(
             if state.step % problem.log_every == 0:
                 settle()
                 _check_skipped(problem, state, choices[-1].task.name)
+            # Before the save: what a kill cuts off is done again by the run that goes on from it.
+            problem.stepped(state)
             if state.step % problem.checkpoint_every == 0:
                 settle()
                 checkpoints.save(state)
-            problem.stepped(state)
         settle()
     finally:
         batches.close()

@@ -17,7 +17,8 @@ def contrastive(
     Examples of one group are alike by the data (equal captions or labels): they are not negatives
     of each other, so their logits leave the denominator. The diagonal is the positive.
     """
-    logits = scale * (sources @ targets.T)
+    # A similarity's error is multiplied by the scale, up to a hundred.
+    logits = scale * jnp.matmul(sources, targets.T, precision=jax.lax.Precision.HIGHEST)
     diagonal = jnp.eye(len(logits), dtype=bool)
     same = groups[:, None] == groups[None]
     logits = jnp.where(same & ~diagonal, -jnp.inf, logits)

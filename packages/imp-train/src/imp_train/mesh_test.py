@@ -109,6 +109,18 @@ def test_one_process_then_two_on_a_mesh_then_one_come_to_one_end(data, begin, tm
         np.testing.assert_allclose(value, found[name], atol=2e-3, err_msg=name)
 
 
+def test_a_save_that_one_of_them_can_not_read_is_left_by_all(begin, tmp_path, port):
+    mesh = {"fsdp": 4}
+    end(begin(tmp_path, devices=2, number=2, port=port, stop_after=4, mesh=mesh))
+    [own] = (tmp_path / "checkpoints" / "4" / "state").glob("ocdbt.process_1")
+    largest = max((own / "d").iterdir(), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    first, second = end(begin(tmp_path, devices=2, number=2, port=port, mesh=mesh))
+    assert "step 4 is damaged (another process could not read it)" in first
+    assert "going back to the one before" in second
+    assert len(losses(tmp_path)) == 6
+
+
 def test_a_signal_to_one_stops_all_who_go_on_and_end_when_one_is_killed(begin, tmp_path, port):
     processes = begin(tmp_path, devices=1, number=2, port=port, for_ever=True)
     wait_for_steps(tmp_path, 2, processes)

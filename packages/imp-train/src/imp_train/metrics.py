@@ -107,13 +107,14 @@ def live(rates: Rates | None, losses: Mapping[str, float]) -> str:
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:
-    """The records so far, in the order of the steps."""
+    """The records so far, in the order of the steps; a last line that is cut short is none."""
     path = workdir / "metrics.jsonl"
     if not path.is_file():
         if below := sorted(workdir.glob("*/metrics.jsonl")):
             raise FileNotFoundError(f"no run at {workdir}; {below[0].parent} is one: name that")
         raise FileNotFoundError(f"{path} is missing; train there with `imp-train run`")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    lines = path.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def _plain(value: np.ndarray) -> Any:

@@ -72,21 +72,22 @@ def clipped_norm(
     return norm, factor, jnp.isfinite(norm) & jnp.isfinite(loss)
 
 
-def accumulated(
-    config: OptimizerConfig, grads: Sequence[Parts], losses: Sequence[Float[Array, ""]]
-) -> tuple[Parts, Float[Array, ""], tuple[Float[Array, ""], Bool[Array, ""]]]:
-    """Of several batches' gradients: their sum, the norm of their mean, and `update`'s controls.
+def accumulate(total: Parts, grads: Parts) -> None:
+    """Adds a batch's gradients to the sum of those before it, which is given away with them.
 
-    The gradients are given away. Each program is a part's, so that no mixture of tasks is one of
-    its own.
+    Each program is a part's, so that no mixture of tasks is one of its own.
     """
-    total: Parts = {}
-    for own in grads:
-        for name, grad in own.items():
-            total[name] = _added(total[name], grad) if name in total else grad
+    for name, grad in grads.items():
+        total[name] = _added(total[name], grad) if name in total else grad
+
+
+def accumulated(
+    config: OptimizerConfig, total: Parts, losses: Sequence[Float[Array, ""]]
+) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Bool[Array, ""]]]:
+    """Of the sum of as many batches' gradients: the norm of their mean, and `update`'s controls."""
     square = sum(_square(grad) for grad in total.values())
-    norm, factor, finite = _controls(config, square, sum(losses), float(len(grads)))
-    return total, norm, (factor, finite)
+    norm, factor, finite = _controls(config, square, sum(losses), float(len(losses)))
+    return norm, (factor, finite)
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -127,16 +127,17 @@ def test_accumulated_gradients_are_the_mean_of_all_batches_tasks_may_differ():
     one, two = linear("a"), linear("b")
     ones, threes = (jax.tree.map(lambda x, k=k: jnp.full_like(x, k), one) for k in (1.0, 3.0))
     losses = [jnp.float32(1), jnp.float32(2)]
-    grads = [{"a": ones}, {"a": threes, "b": jax.tree.map(jnp.ones_like, two)}]
-    total, norm, (factor, finite) = optimizer.accumulated(config, grads, losses)
+    total: optimizer.Parts = {}
+    for grads in ({"a": ones}, {"a": threes, "b": jax.tree.map(jnp.ones_like, two)}):
+        optimizer.accumulate(total, grads)
+    norm, (factor, finite) = optimizer.accumulated(config, total, losses)
     np.testing.assert_array_equal(total["a"].kernel[...], np.full((3, 2), 4.0))
     np.testing.assert_allclose(norm, np.sqrt(6 * 2**2 + 6 * 0.5**2), rtol=1e-6)
     # The update multiplies the sum by it: the mean, clipped.
     np.testing.assert_allclose(factor * 2 * norm, 1, rtol=1e-6)
     assert finite
-    twice = [{"b": linear("b")}, {"b": linear("b")}]
-    bad = optimizer.accumulated(config, twice, [losses[0], jnp.float32(np.inf)])
-    assert not bad[2][1]
+    _, (_, finite) = optimizer.accumulated(config, total, [losses[0], jnp.float32(np.inf)])
+    assert not finite
 
 
 @pytest.mark.parametrize(

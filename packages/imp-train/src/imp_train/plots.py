@@ -55,7 +55,7 @@ def losses(records: Sequence[Mapping[str, Any]]) -> Figure:
                 axis.plot(steps, values, lw=0.5, color=colour, alpha=0.4)
                 axis.plot(steps[width - 1 :], smooth, lw=1.4, color=colour, label=variant)
             if len(variants) > 1:
-                axis.legend(fontsize=6, frameon=False)
+                axis.legend(fontsize=6, frameon=False, loc="upper right")
             axis.set_title(name, fontsize=8)
             axis.tick_params(labelsize=7)
             axis.spines[["top", "right"]].set_visible(False)

@@ -57,7 +57,7 @@ class Stratified:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Uniform:
-    """Every task alike, whatever its weight."""
+    """Every variant of every task alike, whatever its weight."""
 
     def __call__(self, weights: Sequence[float], seed: int, step: int) -> int:
         return int(_stream(seed, step).integers(len(weights)))
@@ -65,7 +65,8 @@ class Uniform:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Permutation:
-    """Every task once a round, in an order drawn anew for each round, whatever its weight."""
+    """Every variant of every task once a round, in an order drawn anew for each round, whatever
+    its weight."""
 
     def __call__(self, weights: Sequence[float], seed: int, step: int) -> int:
         turn, place = divmod(step, len(weights))

@@ -94,13 +94,12 @@ def take_step(
     """
     config = experiment.optimizer
     drawn = [(gradients, task, batch) for batch in batches]
-    found = _gradients_of(experiment, state, drawn, placement)
-    grads, controls, metrics = found[-1]
-    if len(found) > 1:
-        losses = [own["loss"] for _, _, own in found]
-        grads, norm, controls = optimizer.accumulated(config, [own for own, _, _ in found], losses)
+    grads, told = _gradients_of(experiment, state, drawn, placement)
+    controls, metrics = told[-1]
+    if len(told) > 1:
+        losses = [own["loss"] for _, own in told]
+        norm, controls = optimizer.accumulated(config, grads, losses)
         metrics = metrics | {"grad_norm": norm, "skipped": ~controls[1], "loss": _mean(losses)}
-    del found
     return metrics | {"rate": _move(experiment, state, grads, controls)}
 
 
@@ -115,17 +114,15 @@ def take_mixed_step(
     """One update from a batch of each task, the mean of their gradients (IMP section 3.1's mixed
     mini-batches): every part that some task uses moves. Each batch has metrics of its own."""
     drawn = list(zip(gradients, tasks, batches, strict=True))
-    found = _gradients_of(experiment, state, drawn, placement)
-    losses = [metrics["loss"] for _, _, metrics in found]
-    grads, norm, controls = optimizer.accumulated(
-        experiment.optimizer, [own for own, _, _ in found], losses
-    )
+    grads, told = _gradients_of(experiment, state, drawn, placement)
+    losses = [metrics["loss"] for _, metrics in told]
+    norm, controls = optimizer.accumulated(experiment.optimizer, grads, losses)
     rate = _move(experiment, state, grads, controls)
     # A step is skipped or counted once.
-    once = [~controls[1], *([np.bool_(False)] * (len(found) - 1))]
+    once = [~controls[1], *([np.bool_(False)] * (len(told) - 1))]
     return [
         metrics | {"grad_norm": norm, "skipped": skipped, "rate": rate}
-        for (_, _, metrics), skipped in zip(found, once, strict=True)
+        for (_, metrics), skipped in zip(told, once, strict=True)
     ]
 
 
@@ -134,15 +131,20 @@ def _gradients_of(
     state: TrainState,
     drawn: Sequence[tuple[Gradients, Task, Batch]],
     placement: Placement,
-) -> list[tuple[Parts, tuple[Array, Array], dict[str, Array]]]:
-    """What each batch's program returns; the number of a batch in the run is what it draws from."""
+) -> tuple[Parts, list[tuple[tuple[Array, Array], dict[str, Array]]]]:
+    """The sum of the batches' gradients, of which two are held at a time, and what each batch's
+    program returns beside; the number of a batch in the run is what it draws from."""
     root = _key_data(experiment.seed)
-    found = []
+    total: Parts = {}
+    told = []
     for number, (program, task, batch) in enumerate(drawn, state.step * len(drawn)):
         parts = {name: state.parts[name] for name in parts_of(experiment.model, task)}
         inputs, targets = placement.batch((batch.inputs, targets_of(task, batch)))
-        found.append(program(parts, inputs, targets, np.append(root, np.uint32(number))))
-    return found
+        key = np.append(root, np.uint32(number))
+        grads, controls, metrics = program(parts, inputs, targets, key)
+        optimizer.accumulate(total, grads)
+        told.append((controls, metrics))
+    return total, told
 
 
 @functools.cache

@@ -40,15 +40,15 @@ class Throughput:
         self._rates: tuple[float, ...] | None = None
         self._costs: dict[str, tuple[int, int, float]] = {}
 
-    def add(self, key: str, variant: Variant) -> None:
-        """A step; `key` is what the variant is known by."""
+    def add(self, key: str, variant: Variant, *, steps: float = 1.0) -> None:
+        """A step, or its share in a mixed one; `key` is what the variant is known by."""
         if key not in self._costs:
             tokens = sum(variant.tokens(self._config).values())
             flops = step_flops(self._config, variant)
             self._costs[key] = (variant.batch_size, tokens, flops)
         examples, tokens, flops = self._costs[key]
         n = self._batches
-        new = (1, n * examples, n * tokens, n * flops)
+        new = (steps, n * examples, n * tokens, n * flops)
         self._done = tuple(a + b for a, b in zip(self._done, new, strict=True))
 
     def read(self, now: float) -> Rates | None:

@@ -40,6 +40,14 @@ def test_rates_are_counts_over_seconds_and_smoothed():
     assert second.examples == pytest.approx((first.examples + 12 / 2) / 2)
 
 
+def test_the_batches_of_a_mixed_step_are_one_step():
+    throughput = Throughput(MODEL, now=0.0, peak=None)
+    for key in "ab":
+        throughput.add(key, PAIR, steps=1 / 2)
+    rates = throughput.read(1.0)
+    assert (rates.steps, rates.examples) == (1, 8)
+
+
 def test_in_words():
     rates = Rates(steps=2.0, examples=8_192.0, tokens=16.8e6, mfu=0.413)
     assert str(rates) == "8.19 k examples/s, 16.8 M tokens/s, MFU 41.3%"

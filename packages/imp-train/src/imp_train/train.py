@@ -179,7 +179,7 @@ class Pretraining:
         assert self.throughput is not None
         tasks, programs = [c.task for c in choices], [self._programs[c] for c in choices]
         for choice in choices:
-            self.throughput.add(choice.key, choice.variant)
+            self.throughput.add(choice.key, choice.variant, steps=1 / len(choices))
         if self._experiment.mixed:
             return take_mixed_step(
                 self._experiment, programs, state, tasks, batches, self._placement

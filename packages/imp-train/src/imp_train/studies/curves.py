@@ -41,6 +41,6 @@ def figure(study: Study, root: Path, runs: Sequence[Run]) -> Figure:
         axis.set_xlabel("step", fontsize=8)
         axis.set_ylabel(f"training loss, mean of {_STEPS} steps", fontsize=8)
         axis.tick_params(labelsize=7)
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, loc="upper right")
         axis.spines[["top", "right"]].set_visible(False)
     return picture

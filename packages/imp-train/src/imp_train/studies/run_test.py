@@ -36,7 +36,7 @@ def test_what_is_done_is_not_done_again(whole, study, monkeypatch):
 
 
 def test_fewer_seeds_take_nothing_away(whole, study, tmp_path):
-    root, runs = whole
+    _, runs = whole
     more = [*runs, *(dataclasses.replace(own, seed=1) for own in runs)]
     run_lib._write(tmp_path, more[::-1])
     fewer = dataclasses.replace(study, arms={"softmax": study.arms["softmax"]})
