@@ -119,7 +119,8 @@ def _saved() -> Section:
             (
                 "of that training stands still",
                 span(share / (measured.STANDS_MB.value * 1e6)),
-                f"/ {measured.STANDS_MB.value:,.0f} MB/s: the copy; the rest goes on beside it",
+                f"/ {measured.STANDS_MB.value:,.0f} MB/s: checksums and the copy; the rest goes on "
+                "beside it",
             ),
             (
                 "a restart",
