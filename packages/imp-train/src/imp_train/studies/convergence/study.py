@@ -125,7 +125,7 @@ def figure(found: Sequence[Found], questions: Sequence[Question] = QUESTIONS) ->
             axis.set_xlabel(question.setting, fontsize=8)
             axis.set_xticks(range(len(question.settings)), question.settings, fontsize=8)
             axis.tick_params(axis="y", labelsize=7)
-            axis.legend(fontsize=7, loc="upper left")
+            axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncol=2)
             axis.spines[["top", "right"]].set_visible(False)
     return picture
 
