@@ -11,13 +11,12 @@ import struct
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-import av
 import grpc
 import numpy as np
-import soundfile
 from google.protobuf.message import Message
 from PIL import Image
 
+from benchmarks.random_media import MEDIA
 from imp_eval import filters
 from imp_proto.v1 import embedding_pb2 as e
 from imp_proto.v1 import retrieval_pb2 as r
@@ -51,36 +50,6 @@ class Hostile(NamedTuple):
     @property
     def path(self) -> str:
         return f"/imp.v1.{_SERVICES.get(self.method, 'RetrievalService')}/{self.method}"
-
-
-def png(rng: random.Random) -> bytes:
-    pixels = np.frombuffer(rng.randbytes(24 * 24 * 3), np.uint8).reshape(24, 24, 3)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, rng.choice(["PNG", "JPEG", "GIF", "WEBP", "BMP"]))
-    return file.getvalue()
-
-
-def wav(rng: random.Random) -> bytes:
-    samples = np.frombuffer(rng.randbytes(8_000), np.int16)
-    file = io.BytesIO()
-    soundfile.write(file, samples, 16_000, format=rng.choice(["WAV", "FLAC"]))
-    return file.getvalue()
-
-
-def mp4(rng: random.Random) -> bytes:
-    file = io.BytesIO()
-    kind, exact = rng.choice(["mp4", "matroska", "avi"]), {"fflags": "bitexact"}
-    with av.open(file, "w", format=kind, options=exact) as container:
-        stream = container.add_stream("mpeg4", rate=8)
-        stream.width = stream.height = 48
-        for _ in range(4):
-            pixels = np.frombuffer(rng.randbytes(48 * 48 * 3), np.uint8).reshape(48, 48, 3)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
-        container.mux(stream.encode())
-    return file.getvalue()
-
-
-MEDIA: dict[str, Callable[[random.Random], bytes]] = {"image": png, "audio": wav, "video": mp4}
 
 
 class Source:

@@ -20,8 +20,8 @@ from imp_train.describe import describe, layers_of, page
 from imp_train.experiments import EXPERIMENTS, make, summary_of
 from imp_train.inspect import digest, inspect
 from imp_train.placement import MeshShape
-from imp_train.plan import page as page_of_plan
 from imp_train.plan import plan
+from imp_train.plan_page import page as page_of_plan
 from imp_train.processes import Processes, are_several, is_first, leave
 from imp_train.studies import curves, routers
 from imp_train.studies import report as study_report

@@ -13,7 +13,8 @@ from imp_model.model import num_parameters
 from imp_train.chips import CHIPS
 from imp_train.initial import initial_state
 from imp_train.placement import MeshShape
-from imp_train.plan import page, plan
+from imp_train.plan import plan
+from imp_train.plan_page import page
 from imp_train.topology import Topology
 
 

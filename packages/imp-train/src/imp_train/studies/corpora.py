@@ -19,8 +19,8 @@ from imp_train.studies.scale import Scale
 from imp_train.tasks import Task, Variant
 
 TEXT = TextView(length=16)
-# By modality: what class names stand in while training.
-PROMPTS: dict[str, Path] = {
+# By modality, a file of what class names stand in while training.
+TEMPLATES: dict[str, Path] = {
     modality: Path(__file__).parent / "templates" / f"{modality}.txt"
     for modality in ("image", "video", "audio")
 }
@@ -208,7 +208,7 @@ def both(seen: Seen, batch: int, *, weight: float = 1.0) -> Task:
 
 def _nce(seen: Seen, prompts: Sequence[str] | None = None) -> NCE:
     if prompts is None:
-        prompts = PROMPTS[seen.modality].read_text("utf-8").splitlines()
+        prompts = TEMPLATES[seen.modality].read_text("utf-8").splitlines()
     return NCE(source=seen.modality, target="text", texts="label", prompts=tuple(prompts))
 
 

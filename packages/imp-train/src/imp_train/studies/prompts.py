@@ -1,6 +1,6 @@
 """Class names in prompts: while training, when scoring, or never."""
 
-from imp_train.studies.corpora import PROMPTS, Corpora, contrast
+from imp_train.studies.corpora import TEMPLATES, Corpora, contrast
 from imp_train.studies.scale import Scale
 from imp_train.studies.study import Study
 
@@ -19,7 +19,7 @@ def prompts(corpora: Corpora, scale: Scale) -> Study:
             "not in training": corpora.experiment(scale, bare),
         },
         benchmarks=(
-            *(f"{own.benchmark},prompts={PROMPTS[own.modality]}" for own in seen),
+            *(f"{own.benchmark},prompts={TEMPLATES[own.modality]}" for own in seen),
             *(f"bare-{own.benchmark},prompts=name" for own in seen),
         ),
         tasks=("zero-shot",),

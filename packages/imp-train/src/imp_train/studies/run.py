@@ -55,7 +55,8 @@ def run(study: Study, root: Path, *, seeds: int, progress: bool = True) -> list[
                     "--workdir, or delete it"
                 )
             # What is left is the bundle, its metrics and plots.
-            shutil.rmtree(workdir_of(root, arm, seed) / "checkpoints", ignore_errors=True)
+            if (saves := workdir_of(root, arm, seed) / "checkpoints").is_dir():
+                shutil.rmtree(saves)
     return [done[key] for key in wanted]
 
 
