@@ -44,16 +44,9 @@ class Endurance:
     keep: pathlib.Path | None = None
     """Where to leave logs and workdirs; without, they are gone afterwards."""
 
-    def __post_init__(self) -> None:
-        if unknown := [kind for kind in self.kinds if kind not in FAULTS]:
-            raise ValueError(f"--kinds {unknown[0]!r} is unknown; one of {', '.join(FAULTS)}")
-        if self.faults < 1 or self.steps < 60:
-            raise ValueError(
-                f"--faults {self.faults} must be at least 1, and --steps {self.steps} at least 60, "
-                "so that a fault finds a save"
-            )
-
     def run(self) -> None:
+        """Raises ValueError for options that make no run."""
+        self._check()
         root = self.keep or pathlib.Path(tempfile.mkdtemp(prefix="imp-endurance-"))
         root.mkdir(parents=True, exist_ok=True)
         try:
@@ -61,6 +54,15 @@ class Endurance:
         finally:
             if self.keep is None:
                 shutil.rmtree(root)
+
+    def _check(self) -> None:
+        if unknown := [kind for kind in self.kinds if kind not in FAULTS]:
+            raise ValueError(f"--kinds {unknown[0]!r} is unknown; one of {', '.join(FAULTS)}")
+        if self.faults < 1 or self.steps < 60:
+            raise ValueError(
+                f"--faults {self.faults} must be at least 1, and --steps {self.steps} at least 60, "
+                "so that a fault finds a save"
+            )
 
     def report(self, root: pathlib.Path) -> str:
         """What was endured; raises AssertionError or TimeoutError for what was not."""
